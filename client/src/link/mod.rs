@@ -1,0 +1,207 @@
+//! The seam between the API and whatever serves it. Today that is an engine in this process; a
+//! connection becomes a second variant of each enum here. This folder alone names the broker;
+//! nothing that it takes from there shows in the public API, constructors from an engine excepted.
+
+use std::fmt;
+use std::sync::Weak;
+use std::task::{Context, Poll};
+
+pub(crate) use quadrille_broker::core::command::{
+    Answer, Command, NewEvent, Publish, Receipt, Receipts, Renewal, Resolve, Settle, StartAt, Step,
+};
+pub(crate) use quadrille_broker::core::durable::Loss;
+pub(crate) use quadrille_broker::core::info::{DeadInfo, Gauge, GroupInfo, MemberInfo};
+pub(crate) use quadrille_broker::core::output::Closed as MemberClosed;
+pub(crate) use quadrille_broker::core::refusal::Refusal;
+pub(crate) use quadrille_broker::core::types::{
+    Delivered, EventRef, Position, Run, RunId, SupersededEvent, Token,
+};
+pub(crate) use quadrille_broker::engine::{
+    Admission, BusInfo, Engine, Keeper, Member, MemberEvent, Options, Range, Reader, Ticket,
+};
+pub(crate) use quadrille_broker::error::{EngineError as Failure, Outcome as FailureOutcome};
+pub(crate) use quadrille_broker::log::{Gap, TailDropped};
+pub(crate) use quadrille_broker::time::Now;
+pub(crate) use quadrille_broker::upkeep::{Blocker, Pin, Place};
+
+use tokio::task::JoinError;
+
+use crate::{Outcome, ReadError, StoredEvent};
+
+impl From<FailureOutcome> for Outcome {
+    fn from(it: FailureOutcome) -> Self {
+        match it {
+            FailureOutcome::NotApplied => Self::NotApplied,
+            FailureOutcome::Unknown => Self::Unknown,
+        }
+    }
+}
+
+/// What a bus talks to.
+#[derive(Clone)]
+pub(crate) enum Link {
+    /// An engine in this process.
+    Embedded(Engine),
+}
+
+impl Link {
+    pub(crate) fn now(&self) -> Now {
+        let Self::Embedded(engine) = self;
+        engine.options().clock.now()
+    }
+
+    /// Of the log that is behind it; derived ids depend on it.
+    pub(crate) fn log_id(&self) -> u128 {
+        let Self::Embedded(engine) = self;
+        engine.opened().log_id
+    }
+
+    pub(crate) fn topic(&self, name: &str) -> Result<u32, Failure> {
+        let Self::Embedded(engine) = self;
+        engine.topic(name)
+    }
+
+    pub(crate) fn group(&self, name: &str) -> Result<u32, Failure> {
+        let Self::Embedded(engine) = self;
+        engine.group(name)
+    }
+
+    pub(crate) async fn info(&self) -> Result<BusInfo, Failure> {
+        let Self::Embedded(engine) = self.clone();
+        // It asks the disk for its room.
+        blocking(move || engine.info()).await.map_err(|e| gone(&e))?.await
+    }
+
+    pub(crate) async fn group_info(&self, group: u32) -> Result<GroupInfo, Failure> {
+        let Self::Embedded(engine) = self;
+        let unknown = || Refusal::UnknownGroup(format!("number {group}"));
+        Ok(engine.group_info(group).await?.ok_or_else(unknown)?)
+    }
+
+    pub(crate) async fn dead_letters(&self, group: u32) -> Result<Vec<DeadInfo>, Failure> {
+        let Self::Embedded(engine) = self;
+        engine.dead_letters(group).await
+    }
+
+    /// Executes a command: it is applied when this returns.
+    pub(crate) fn execute(&self, command: Command) -> Ticket {
+        let Self::Embedded(engine) = self;
+        engine.execute(command)
+    }
+
+    /// Room in the queue for a command of so many bytes, if there is some at once.
+    pub(crate) fn try_admit(&self, bytes: usize) -> Option<Admission> {
+        let Self::Embedded(engine) = self;
+        engine.try_admit(bytes)
+    }
+
+    /// Waits for room in the queue.
+    pub(crate) fn admit(&self, bytes: usize) -> impl Future<Output = Admission> + Send + use<> {
+        let Self::Embedded(engine) = self.clone();
+        async move { engine.admit(bytes).await }
+    }
+
+    pub(crate) fn execute_admitted(&self, command: Command, admission: Admission) -> Ticket {
+        let Self::Embedded(engine) = self;
+        engine.execute_admitted(command, admission)
+    }
+
+    pub(crate) fn join(&self, group: &str, name: &str, credit: u32) -> Result<Seat, Failure> {
+        let Self::Embedded(engine) = self;
+        engine.join(group, name, credit).map(Seat::Embedded)
+    }
+
+    /// Executes a command whose answer nobody is there to hear.
+    pub(crate) fn tell(&self, command: Command) {
+        drop(self.execute(command));
+    }
+
+    pub(crate) fn settle(&self, token: Token, how: Settle) -> Ticket {
+        self.execute(Command::Settle(token, how))
+    }
+
+    pub(crate) fn read(&self, range: Range) -> Reader {
+        let Self::Embedded(engine) = self;
+        engine.read(range)
+    }
+
+    /// The next events of a reader; none at the end. Blocks.
+    pub(crate) fn next_page(&self, reader: &mut Reader) -> Result<Vec<StoredEvent>, ReadError> {
+        let Self::Embedded(engine) = self;
+        let page = reader.next_page().map_err(|e| Failure::Unavailable {
+            why: e.to_string().into(),
+            outcome: FailureOutcome::NotApplied,
+        })?;
+        let stored = page.into_iter().map(|it| StoredEvent {
+            topic: engine.topic_name(it.event.topic).unwrap_or_default(),
+            offset: it.event.offset,
+            position: it.event.at.into(),
+            time: it.time,
+            turn: it.turn,
+            bytes: it.bytes,
+        });
+        Ok(stored.collect())
+    }
+
+    /// Answers when all that was executed before is durable.
+    pub(crate) fn flush(&self) -> Ticket {
+        let Self::Embedded(engine) = self;
+        engine.flush()
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Link")
+    }
+}
+
+/// A member's place in its group; given up when dropped.
+#[derive(Debug)]
+pub(crate) enum Seat {
+    /// At an engine in this process.
+    Embedded(Member),
+}
+
+impl Seat {
+    /// The next thing that comes to this member.
+    pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<MemberEvent> {
+        let Self::Embedded(member) = self;
+        member.poll_next(cx)
+    }
+
+    /// Whose `tick` is to be called.
+    pub(crate) fn keep(&self, keeper: Weak<dyn Keeper>) {
+        let Self::Embedded(member) = self;
+        member.keep(keeper);
+    }
+
+    /// Asks for a tick within a millisecond.
+    pub(crate) fn tick_soon(&self) {
+        let Self::Embedded(member) = self;
+        member.tick_soon();
+    }
+
+    pub(crate) fn renew(&self, link: &Link, runs: Vec<Renewal>) {
+        let Self::Embedded(member) = self;
+        link.tell(Command::Renew { member: member.id(), runs })
+    }
+
+    /// Gives back what user code has not seen; nothing more is handed out to this member.
+    pub(crate) fn drain(&self, link: &Link) {
+        let Self::Embedded(member) = self;
+        link.tell(Command::Drain { member: member.id() })
+    }
+}
+
+/// Runs what may block on the runtime's threads for that.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    tokio::task::spawn_blocking(work).await
+}
+
+/// The runtime ended before the work did, or the work panicked.
+pub(crate) fn gone(error: &JoinError) -> Failure {
+    Failure::Unavailable { why: error.to_string().into(), outcome: FailureOutcome::Unknown }
+}

@@ -1,0 +1,187 @@
+//! A step: settle deliveries, publish, arm and cancel timers, all or nothing. What it emits
+//! inherits from what it settles, and has ids derived from it, so that a repeat emits the same.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use quadrille_proto::ids;
+
+use crate::delivery::millis;
+use crate::link::{Answer, Command, Failure, NewEvent, Refusal, Step, Ticket, Token};
+use crate::{Delivery, Event, Receipts, StepError, TimerId, Unsettled};
+
+/// Builds a step; see [`Delivery::step`].
+///
+/// What is published inherits saga, cause, turn and traceparent from the delivery (of several, the
+/// one with the lowest position) unless the event says otherwise; an event without an id gets one
+/// that is derived from that delivery, its type and its number among the step's outputs of that
+/// type. So a step that is done again after a crash publishes the same events again, and the bus
+/// knows them.
+#[derive(Debug)]
+#[must_use = "nothing happens until commit()"]
+pub struct StepBuilder {
+    deliveries: Vec<Delivery>,
+    outputs: Vec<Output>,
+    cancel: Vec<u64>,
+}
+
+#[derive(Debug)]
+struct Output {
+    topic: String,
+    event: Event,
+    after: Option<Duration>,
+}
+
+impl StepBuilder {
+    pub(crate) fn new(delivery: Delivery) -> Self {
+        Self { deliveries: vec![delivery], outputs: Vec::new(), cancel: Vec::new() }
+    }
+
+    /// Settles this delivery of the same group too.
+    pub fn with(mut self, delivery: Delivery) -> Self {
+        self.deliveries.push(delivery);
+        self
+    }
+
+    /// Publishes an event, at most 256 in a step.
+    pub fn publish(mut self, topic: impl Into<String>, event: Event) -> Self {
+        self.outputs.push(Output { topic: topic.into(), event, after: None });
+        self
+    }
+
+    /// Makes a timer of what was published last: it is appended after this time.
+    ///
+    /// # Panics
+    /// If nothing was published before.
+    pub fn after(mut self, delay: Duration) -> Self {
+        let last = self.outputs.last_mut();
+        last.expect("after() delays the event that was published last").after = Some(delay);
+        self
+    }
+
+    /// Disarms a timer. One that has fired or was cancelled is passed over.
+    pub fn cancel(mut self, timer: TimerId) -> Self {
+        self.cancel.push(timer.0);
+        self
+    }
+
+    /// Records the step. Awaiting what it returns tells that it is durable; dropping that takes
+    /// nothing back.
+    pub fn commit(mut self) -> Committing {
+        let state = self.record();
+        if let State::Asked(ticket) = &state
+            && ticket.is_applied()
+        {
+            for delivery in &mut self.deliveries {
+                delivery.set_open(false);
+                delivery.hand().go_on(delivery.token());
+            }
+        }
+        Committing { deliveries: self.deliveries, state }
+    }
+
+    fn record(&mut self) -> State {
+        let settles: Vec<Token> = self.deliveries.iter().map(Delivery::token).collect();
+        let outputs = std::mem::take(&mut self.outputs);
+        let Some(input) = self.deliveries.iter().min_by_key(|it| it.token().event.at) else {
+            return State::Failed(Refusal::Empty.into());
+        };
+        let events = match encode(input, outputs) {
+            Ok(events) => events,
+            Err(failure) => return State::Failed(failure),
+        };
+        let hands = &input.hand().hands;
+        hands.flush();
+        let cancel = std::mem::take(&mut self.cancel);
+        let step = Step { session: None, settles, events, cancel };
+        State::Asked(hands.link.execute(Command::Step(step)))
+    }
+}
+
+fn encode(input: &Delivery, outputs: Vec<Output>) -> Result<Vec<NewEvent>, Failure> {
+    let link = &input.hand().hands.link;
+    let now = link.now().wall;
+    let types: Vec<&str> = outputs.iter().map(|output| output.event.view().ty).collect();
+    let of_its_type = |(i, ty)| types.iter().take(i).filter(|it| *it == ty).count();
+    let ordinals: Vec<usize> = types.iter().enumerate().map(of_its_type).collect();
+    let mut buffer = BytesMut::new();
+    let mut events = Vec::with_capacity(outputs.len());
+    for (Output { topic, event, after }, ordinal) in outputs.into_iter().zip(ordinals) {
+        let topic = link.topic(&topic)?;
+        let mut event = inherit(input, event, u32::try_from(ordinal).unwrap_or(u32::MAX));
+        event.seal(now);
+        event.encode(&mut buffer);
+        let due = after.map(|after| now.saturating_add(millis(after)));
+        events.push(NewEvent { topic, bytes: buffer.split().freeze(), due });
+    }
+    Ok(events)
+}
+
+fn inherit(input: &Delivery, mut event: Event, ordinal: u32) -> Event {
+    let (cause, token) = (input.event(), input.token());
+    let said = event.view();
+    let id = said.id.is_empty().then(|| {
+        let (log_id, topic, offset) =
+            (input.hand().hands.log_id, token.event.topic, token.event.offset);
+        ids::derived(log_id, topic, offset, token.group, 0, said.ty, ordinal)
+    });
+    let (saga, cause_id) = (said.saga.is_empty(), said.cause.is_empty());
+    let (turn, traceparent) = (said.turn == 0, said.traceparent.is_empty());
+    if let Some(id) = id {
+        event = event.id(id);
+    }
+    if saga {
+        event = event.saga(cause.saga_or_id());
+    }
+    if cause_id {
+        event = event.cause(cause.id);
+    }
+    if turn {
+        event = event.turn(input.turn());
+    }
+    if traceparent {
+        event = event.traceparent(cause.traceparent);
+    }
+    event
+}
+
+/// A step that is recorded. Its output has a receipt for every event, in their order.
+#[derive(Debug)]
+pub struct Committing {
+    deliveries: Vec<Delivery>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Failed(Failure),
+    Asked(Ticket),
+}
+
+impl Future for Committing {
+    type Output = Result<Receipts, Unsettled<StepError>>;
+
+    /// # Panics
+    /// If polled after it has answered.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { deliveries, state } = self.get_mut();
+        let answered = match state {
+            State::Failed(failure) => Err(failure.clone()),
+            State::Asked(ticket) => ready!(Pin::new(ticket).poll(cx)),
+        };
+        let mut deliveries = std::mem::take(deliveries);
+        let failure = match answered {
+            Ok(Answer::Published(receipts)) => return Poll::Ready(Ok(receipts.into())),
+            Ok(_) => return Poll::Ready(Ok(Receipts::default())),
+            Err(failure) => failure,
+        };
+        let why = StepError::from(failure);
+        for delivery in &mut deliveries {
+            delivery.set_open(true);
+        }
+        let delivery = Box::new(deliveries.remove(0));
+        Poll::Ready(Err(Unsettled { why, delivery, others: deliveries }))
+    }
+}
