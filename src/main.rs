@@ -1,3 +1,10 @@
-//! The `quadrille` command.
+//! The `quadrille` command. Only the way in: what it understands is in `cli`.
 
-fn main() {}
+mod cli;
+mod demo;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}
