@@ -1,0 +1,16 @@
+//! The end-to-end tests, one binary. Each module holds one subject; nothing else lives here.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::indexing_slicing, reason = "likewise")]
+
+mod bad_input;
+mod behind;
+mod damage;
+mod full;
+mod handlers;
+mod kill;
+mod open;
+mod power;
+mod resends;
+mod stage;
+mod tidy;
