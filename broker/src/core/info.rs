@@ -118,11 +118,6 @@ impl Core {
         &self.durable
     }
 
-    /// The newest sync-class entry: answers that look at state wait for it.
-    pub fn last_sync(&self) -> u64 {
-        self.last_sync
-    }
-
     /// The keyed hash of this log.
     pub fn hasher(&self) -> &quadrille_proto::Hasher128 {
         &self.hasher
@@ -234,15 +229,6 @@ impl Core {
     /// Deliveries in members' hands, over all groups.
     pub fn out(&self) -> u32 {
         self.live.values().map(|live| live.out).sum()
-    }
-
-    /// Whether anything is under way that will come to something without time passing: a hand-out
-    /// that is possible, a read that was asked for, a change that waits for durability.
-    pub fn is_busy(&self) -> bool {
-        !self.dirty.is_empty()
-            || !self.outputs.is_empty()
-            || !self.waiting.is_empty()
-            || !self.reading_timers.is_empty()
     }
 
     fn oldest(&self, group: &Group, live: &LiveGroup) -> Option<u64> {

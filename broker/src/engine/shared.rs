@@ -159,7 +159,6 @@ impl Shared {
         let mut old = self.lock();
         *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
         *old = state;
-        self.topics().clear();
         self.moved.store(true, Ordering::SeqCst);
         self.finish(old);
         self.bells.ring(Rings::ALL);
