@@ -7,6 +7,8 @@ use thiserror::Error;
 
 use crate::delivery::millis;
 use crate::group::Group;
+#[cfg(feature = "json")]
+use crate::link::Failure;
 use crate::link::{Command, Engine, Link, Options, blocking, gone};
 use crate::publish::Topic;
 use crate::{AdminError, BusInfo, DeadLetter, Position, Read, Resolve, TimerId, TopicOptions};
@@ -195,6 +197,15 @@ impl Bus {
     /// Resolves a dead letter of a group: the event at this place in the log.
     pub fn resolve(&self, group: &str, position: Position) -> Resolve {
         Resolve::new(self.link.clone(), group, position)
+    }
+
+    /// Creates a topic with the default options if it is not there.
+    #[cfg(feature = "json")]
+    pub(crate) async fn need_topic(&self, name: &str) -> Result<(), Failure> {
+        match self.link.topic_or_create(name)? {
+            Ok(_) => Ok(()),
+            Err(refused) => refused.await.map(drop),
+        }
     }
 
     async fn open_engine(

@@ -189,6 +189,11 @@ impl Delivery {
         self.settle(Settle::Release)
     }
 
+    /// What had it is gone, for this reason: counts as an attempt.
+    pub(crate) fn dropped(self, reason: String) -> Settling {
+        self.settle(Settle::Dropped { reason })
+    }
+
     /// Begins a step: settle this, publish, arm and cancel timers, all or nothing.
     pub fn step(self) -> StepBuilder {
         StepBuilder::new(self)

@@ -86,6 +86,23 @@ where
         }
     }
 
+    /// Only what runs already goes on; ready when all of it has ended.
+    pub(crate) fn poll_rest(&mut self, cx: &mut Context<'_>, from: &Subscription) -> Poll<()> {
+        self.woken.listen(cx);
+        loop {
+            self.drop_lost(from.hands().losses());
+            for place in self.woken.take() {
+                self.poll_place(place);
+            }
+            if self.places.len() == self.free.len() {
+                return Poll::Ready(());
+            }
+            if from.hands().listen(cx) {
+                return Poll::Pending;
+            }
+        }
+    }
+
     fn begin(&mut self, delivery: Delivery) {
         let works_on = (Arc::clone(delivery.hand()), delivery.token());
         // The delivery goes with the panic, and says so.

@@ -82,6 +82,8 @@ mod hands;
 mod info;
 #[cfg(feature = "embedded")]
 mod link;
+#[cfg(all(feature = "embedded", feature = "json"))]
+mod participant;
 #[cfg(feature = "embedded")]
 mod publish;
 #[cfg(feature = "embedded")]
@@ -92,6 +94,8 @@ mod settle;
 mod step;
 #[cfg(feature = "embedded")]
 mod subscription;
+#[cfg(all(feature = "embedded", feature = "json"))]
+mod typed;
 #[cfg(feature = "embedded")]
 mod words;
 
@@ -106,11 +110,19 @@ mod api {
     };
     pub use crate::group::Group;
     pub use crate::info::{Blocked, BusInfo, DroppedTail, Gap, Gauge, Loss, Lost, Pin};
+    #[cfg(feature = "json")]
+    pub use crate::participant::{
+        Begun, Contract, Ctx, Emits, Emitter, Envelope, Extract, Failure, Handler, Handling,
+        Headers, Inbox, InboxKey, OrFail, Outputs, Part, Participant, Participants, RunError,
+        Running, State, Step, Tx, TxType, run,
+    };
     pub use crate::publish::{Pending, Publish, Publishing, Sending, Topic};
     pub use crate::read::{Read, StoredEvent};
     pub use crate::settle::Settling;
     pub use crate::step::{Committing, StepBuilder};
     pub use crate::subscription::Subscription;
+    #[cfg(feature = "json")]
+    pub use crate::typed::{Subscribe, TypedEvent, TypedSubscription};
     pub use crate::words::{
         Closed, Durability, OnExhausted, OrderBy, Position, Receipt, Receipts, Retention,
         RetryPolicy, StartAt, SupersededEvent, TimerId, TopicOptions,

@@ -43,7 +43,21 @@ impl Topic {
         let mut buffer = BytesMut::with_capacity(event.encoded_len());
         event.encode(&mut buffer);
         let new = NewEvent { topic: 0, bytes: buffer.freeze(), due: None };
-        Publish { topic: self.clone(), events: vec![new], after: None, returns: PhantomData }
+        Publish::new(self.clone(), vec![new])
+    }
+
+    /// Publishes what was encoded from a type, if it could be; creates the topic if need be.
+    #[cfg(feature = "json")]
+    pub(crate) fn publish_typed(self, event: Result<Event, crate::JsonError>) -> Publish<Receipt> {
+        let event = match event {
+            Ok(event) => event,
+            Err(why) => {
+                let failed =
+                    PublishError::Invalid { index: 0, code: why.code(), why: why.to_string() };
+                return Publish { failed: Some(failed), ..Publish::new(self, Vec::new()) };
+            }
+        };
+        Publish { create: true, ..self.publish(event) }
     }
 
     /// Publishes a batch: all or none, with a receipt for each. At most 1,024 events and 4 MiB.
@@ -59,7 +73,7 @@ impl Topic {
             NewEvent { topic: 0, bytes: buffer.split().freeze(), due: None }
         };
         let events = events.into_iter().map(encode).collect();
-        Publish { topic: self.clone(), events, after: None, returns: PhantomData }
+        Publish::new(self.clone(), events)
     }
 }
 
@@ -69,10 +83,18 @@ pub struct Publish<R> {
     topic: Topic,
     events: Vec<NewEvent>,
     after: Option<Duration>,
+    /// A topic that is not there is created.
+    create: bool,
+    /// There is no event to publish.
+    failed: Option<PublishError>,
     returns: PhantomData<fn() -> R>,
 }
 
 impl<R> Publish<R> {
+    fn new(topic: Topic, events: Vec<NewEvent>) -> Self {
+        Self { topic, events, after: None, create: false, failed: None, returns: PhantomData }
+    }
+
     /// Makes a timer of it: it is appended after this time, and survives restarts until then.
     pub fn after(mut self, delay: Duration) -> Self {
         self.after = Some(delay);
@@ -90,9 +112,18 @@ impl<R> Publish<R> {
     }
 
     fn execute(mut self, admission: Admission) -> Result<Pending<R>, PublishError> {
+        if let Some(failed) = self.failed {
+            return Err(failed);
+        }
         let Topic { link, name, number } = &self.topic;
         let number = match number {
             Some(number) => *number,
+            None if self.create => match link.topic_or_create(name)? {
+                Ok(number) => number,
+                Err(ticket) => {
+                    return Ok(Pending { ticket, topic: Arc::clone(name), returns: PhantomData });
+                }
+            },
             None => link.topic(name)?,
         };
         let due = self.after.map(|after| link.now().wall.saturating_add(millis(after)));

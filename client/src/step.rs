@@ -1,15 +1,16 @@
 //! A step: settle deliveries, publish, arm and cancel timers, all or nothing. What it emits
 //! inherits from what it settles, and has ids derived from it, so that a repeat emits the same.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use quadrille_proto::ids;
 
 use crate::delivery::millis;
-use crate::link::{Answer, Command, Failure, NewEvent, Refusal, Step, Ticket, Token};
+use crate::link::{Answer, Command, Failure, Link, NewEvent, Refusal, Step, Ticket, Token};
 use crate::{Delivery, Event, Receipts, StepError, TimerId, Unsettled};
 
 /// Builds a step; see [`Delivery::step`].
@@ -24,19 +25,35 @@ use crate::{Delivery, Event, Receipts, StepError, TimerId, Unsettled};
 pub struct StepBuilder {
     deliveries: Vec<Delivery>,
     outputs: Vec<Output>,
+    /// Of a participant: their topics are created if they are missing.
+    sealed: Vec<Sealed>,
     cancel: Vec<u64>,
 }
 
+/// What a step is to publish.
 #[derive(Debug)]
-struct Output {
-    topic: String,
-    event: Event,
-    after: Option<Duration>,
+pub(crate) struct Output {
+    pub(crate) topic: Cow<'static, str>,
+    pub(crate) event: Event,
+    pub(crate) after: Option<Duration>,
+}
+
+/// The same with all that it inherits, encoded: it is published so, and nothing is added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sealed {
+    pub(crate) topic: Cow<'static, str>,
+    pub(crate) bytes: Bytes,
+    pub(crate) after: Option<Duration>,
 }
 
 impl StepBuilder {
     pub(crate) fn new(delivery: Delivery) -> Self {
-        Self { deliveries: vec![delivery], outputs: Vec::new(), cancel: Vec::new() }
+        Self {
+            deliveries: vec![delivery],
+            outputs: Vec::new(),
+            sealed: Vec::new(),
+            cancel: Vec::new(),
+        }
     }
 
     /// Settles this delivery of the same group too.
@@ -47,7 +64,13 @@ impl StepBuilder {
 
     /// Publishes an event, at most 256 in a step.
     pub fn publish(mut self, topic: impl Into<String>, event: Event) -> Self {
-        self.outputs.push(Output { topic: topic.into(), event, after: None });
+        self.outputs.push(Output { topic: Cow::Owned(topic.into()), event, after: None });
+        self
+    }
+
+    /// Publishes these as they are, before all others.
+    pub(crate) fn publish_sealed(mut self, sealed: Vec<Sealed>) -> Self {
+        self.sealed = sealed;
         self
     }
 
@@ -88,7 +111,12 @@ impl StepBuilder {
         let Some(input) = self.deliveries.iter().min_by_key(|it| it.token().event.at) else {
             return State::Failed(Refusal::Empty.into());
         };
-        let events = match encode(input, outputs) {
+        let sealed = std::mem::take(&mut self.sealed);
+        let events = address(input, sealed, topic_or_create).and_then(|mut events| {
+            events.extend(address(input, seal(input, outputs), Link::topic)?);
+            Ok(events)
+        });
+        let events = match events {
             Ok(events) => events,
             Err(failure) => return State::Failed(failure),
         };
@@ -100,23 +128,41 @@ impl StepBuilder {
     }
 }
 
-fn encode(input: &Delivery, outputs: Vec<Output>) -> Result<Vec<NewEvent>, Failure> {
-    let link = &input.hand().hands.link;
-    let now = link.now().wall;
+/// Gives outputs of a step what they inherit from its input, and encodes them.
+pub(crate) fn seal(input: &Delivery, outputs: Vec<Output>) -> Vec<Sealed> {
+    let now = input.hand().hands.link.now().wall;
     let types: Vec<&str> = outputs.iter().map(|output| output.event.view().ty).collect();
     let of_its_type = |(i, ty)| types.iter().take(i).filter(|it| *it == ty).count();
     let ordinals: Vec<usize> = types.iter().enumerate().map(of_its_type).collect();
     let mut buffer = BytesMut::new();
-    let mut events = Vec::with_capacity(outputs.len());
-    for (Output { topic, event, after }, ordinal) in outputs.into_iter().zip(ordinals) {
-        let topic = link.topic(&topic)?;
-        let mut event = inherit(input, event, u32::try_from(ordinal).unwrap_or(u32::MAX));
-        event.seal(now);
-        event.encode(&mut buffer);
+    let sealed =
+        outputs.into_iter().zip(ordinals).map(|(Output { topic, event, after }, ordinal)| {
+            let mut event = inherit(input, event, u32::try_from(ordinal).unwrap_or(u32::MAX));
+            event.seal(now);
+            event.encode(&mut buffer);
+            Sealed { topic, bytes: buffer.split().freeze(), after }
+        });
+    sealed.collect()
+}
+
+/// Topics get their numbers, delays their time.
+fn address(
+    input: &Delivery,
+    outputs: Vec<Sealed>,
+    number: impl Fn(&Link, &str) -> Result<u32, Failure>,
+) -> Result<Vec<NewEvent>, Failure> {
+    let link = &input.hand().hands.link;
+    let now = link.now().wall;
+    let new = |Sealed { topic, bytes, after }| {
         let due = after.map(|after| now.saturating_add(millis(after)));
-        events.push(NewEvent { topic, bytes: buffer.split().freeze(), due });
-    }
-    Ok(events)
+        Ok(NewEvent { topic: number(link, &topic)?, bytes, due })
+    };
+    outputs.into_iter().map(new).collect()
+}
+
+fn topic_or_create(link: &Link, name: &str) -> Result<u32, Failure> {
+    // Why it was refused comes later than this is needed; the next attempt meets it again.
+    link.topic_or_create(name)?.map_err(|_| Refusal::UnknownTopic(name.to_owned()).into())
 }
 
 fn inherit(input: &Delivery, mut event: Event, ordinal: u32) -> Event {

@@ -12,6 +12,8 @@ use crate::delivery::{Verdict, drop_unsettled};
 use crate::handlers::Handlers;
 use crate::hands::{Hand, Hands};
 use crate::link::{Command, Delivered, Settle, Ticket, Token};
+#[cfg(feature = "json")]
+use crate::participant::Stop;
 use crate::{Closed, Delivery};
 
 /// The deliveries of one member of a group.
@@ -81,6 +83,27 @@ impl Subscription {
             async move { open.settle(running.await) }
         })
         .await
+    }
+
+    /// Runs `handler` on every delivery as [`for_each_concurrent`](Self::for_each_concurrent) does,
+    /// until it is to stop: then nothing new is begun, and what runs is waited for.
+    #[cfg(feature = "json")]
+    pub(crate) async fn serve<F, Fut>(mut self, limit: usize, handler: F, mut stop: Stop) -> Closed
+    where
+        F: FnMut(Delivery) -> Fut,
+        Fut: Future<Output = ()>,
+    {
+        let mut handlers = Handlers::new(limit, handler);
+        let ended = std::future::poll_fn(|cx| match stop.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => handlers.poll(cx, &mut self).map(Some),
+        });
+        if let Some(why) = ended.await {
+            return why;
+        }
+        self.give_back();
+        std::future::poll_fn(|cx| handlers.poll_rest(cx, &self)).await;
+        self.closed().unwrap_or(Closed::Left)
     }
 
     pub(crate) fn hands(&self) -> &Arc<Hands> {
@@ -154,12 +177,20 @@ impl Stream for Subscription {
     }
 }
 
-impl Drop for Subscription {
-    fn drop(&mut self) {
+impl Subscription {
+    /// Nothing more is taken, and what nobody has seen goes back as it came.
+    fn give_back(&mut self) {
         for (delivered, hand, _) in self.starting.drain(..) {
             drop(hand.settle(delivered.token, Settle::Release));
         }
+        self.current = None;
         self.hands.end();
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 

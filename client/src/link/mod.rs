@@ -26,7 +26,7 @@ pub(crate) use quadrille_broker::upkeep::{Blocker, Pin, Place};
 
 use tokio::task::JoinError;
 
-use crate::{Outcome, ReadError, StoredEvent};
+use crate::{Outcome, ReadError, StoredEvent, TopicOptions};
 
 impl From<FailureOutcome> for Outcome {
     fn from(it: FailureOutcome) -> Self {
@@ -59,6 +59,23 @@ impl Link {
     pub(crate) fn topic(&self, name: &str) -> Result<u32, Failure> {
         let Self::Embedded(engine) = self;
         engine.topic(name)
+    }
+
+    /// A topic's number. One that is missing is created with the default options: as of now, and
+    /// durable before anything that is published to it. A creation that was refused is the inner
+    /// error: it answers why, when that may be seen.
+    pub(crate) fn topic_or_create(&self, name: &str) -> Result<Result<u32, Ticket>, Failure> {
+        match self.topic(name) {
+            Err(Failure::Refused(Refusal::UnknownTopic(_))) => {}
+            known => return known.map(Ok),
+        }
+        let config = TopicOptions::default().into();
+        let created = self.execute(Command::CreateTopic { name: name.to_owned(), config });
+        // Refused or not: somebody else may have been faster.
+        match self.topic(name) {
+            Err(_) if !created.is_applied() => Ok(Err(created)),
+            known => known.map(Ok),
+        }
     }
 
     pub(crate) fn group(&self, name: &str) -> Result<u32, Failure> {

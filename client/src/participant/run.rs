@@ -1,0 +1,275 @@
+//! Running participants: joining their groups, handling what comes, and stopping in order.
+
+use std::fmt;
+use std::future::pending;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_core::future::BoxFuture;
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::work::Crew;
+use super::{Participant, Probe};
+use crate::{Bus, Closed, ErrorKind, SubscribeError};
+
+/// Runs participants on a bus until they are stopped: an array or `Vec` of one type, a tuple of
+/// several. Each has a task of its own.
+///
+/// When one ends by itself (an error, a deleted group, a bus that closes), the others are stopped
+/// in order, and what ended first is the answer.
+pub fn run<P: Participants>(bus: &Bus, participants: P) -> Running {
+    let mut parts = Vec::new();
+    participants.add_to(bus, &mut parts);
+    Running { parts, stop: Box::pin(pending()) }
+}
+
+/// One or several participants; see [`run`].
+pub trait Participants {
+    #[doc(hidden)]
+    fn add_to(self, bus: &Bus, parts: &mut Vec<Part>);
+}
+
+/// A participant whose state is forgotten, ready to run.
+#[doc(hidden)]
+pub struct Part(Box<dyn FnOnce(Stop) -> BoxFuture<'static, Result<Closed, RunError>> + Send>);
+
+impl<S: Send + Sync + 'static> Participants for Participant<S> {
+    fn add_to(self, bus: &Bus, parts: &mut Vec<Part>) {
+        let bus = bus.clone();
+        parts.push(Part(Box::new(move |stop| Box::pin(serve(self, bus, None, stop)))));
+    }
+}
+
+impl<P: Participants, const N: usize> Participants for [P; N] {
+    fn add_to(self, bus: &Bus, parts: &mut Vec<Part>) {
+        self.into_iter().for_each(|it| it.add_to(bus, parts));
+    }
+}
+
+impl<P: Participants> Participants for Vec<P> {
+    fn add_to(self, bus: &Bus, parts: &mut Vec<Part>) {
+        self.into_iter().for_each(|it| it.add_to(bus, parts));
+    }
+}
+
+macro_rules! tuples {
+    ($($name:ident)+) => {
+        impl<$($name: Participants),+> Participants for ($($name,)+) {
+            fn add_to(self, bus: &Bus, parts: &mut Vec<Part>) {
+                #[expect(non_snake_case, reason = "a name for each place of the tuple")]
+                let ($($name,)+) = self;
+                $($name.add_to(bus, parts);)+
+            }
+        }
+    };
+}
+
+tuples!(A);
+tuples!(A B);
+tuples!(A B C);
+tuples!(A B C D);
+tuples!(A B C D E);
+tuples!(A B C D E F);
+tuples!(A B C D E F G);
+tuples!(A B C D E F G H);
+
+/// Participants that run when this is awaited.
+///
+/// Dropping it, or what it has become, drops running handlers where they wait, which counts as an
+/// attempt for each.
+#[must_use = "nothing happens until this is awaited"]
+pub struct Running {
+    parts: Vec<Part>,
+    stop: BoxFuture<'static, ()>,
+}
+
+impl Running {
+    /// Stops in order when `signal` is ready, such as `tokio::signal::ctrl_c()`: takes no new
+    /// events, lets running handlers end and settle, gives back what was not begun.
+    pub fn with_graceful_shutdown<F>(mut self, signal: F) -> Self
+    where
+        F: Future + Send + 'static,
+    {
+        self.stop = Box::pin(async move { drop(signal.await) });
+        self
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("participants", &self.parts.len()).finish_non_exhaustive()
+    }
+}
+
+impl IntoFuture for Running {
+    type Output = Result<Closed, RunError>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(all(self.parts, self.stop))
+    }
+}
+
+async fn all(parts: Vec<Part>, mut stop: BoxFuture<'static, ()>) -> Result<Closed, RunError> {
+    let (stopping, stopped) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    for Part(start) in parts {
+        tasks.spawn(start(Stop::at(stopped.clone())));
+    }
+    let mut first = None;
+    loop {
+        tokio::select! {
+            ended = tasks.join_next() => match ended {
+                None => return first.unwrap_or(Ok(Closed::Left)),
+                Some(ended) => {
+                    let ended = ended.unwrap_or_else(|gone| Err(RunError::Panicked(gone.to_string())));
+                    first.get_or_insert(ended);
+                }
+            },
+            () = &mut stop, if !*stopping.borrow() => {}
+        }
+        // Whoever ended, or said so: now all do.
+        stopping.send_replace(true);
+    }
+}
+
+/// Resolves when it is time to stop.
+pub(crate) struct Stop(BoxFuture<'static, ()>);
+
+impl Stop {
+    fn at(mut told: watch::Receiver<bool>) -> Self {
+        // Without a sender there is nobody left to stop for.
+        Self(Box::pin(async move { drop(told.wait_for(|told| *told).await) }))
+    }
+
+    /// Runs until the participant ends by itself.
+    #[cfg(feature = "test")]
+    pub(crate) fn never() -> Self {
+        Self(Box::pin(pending()))
+    }
+
+    pub(crate) fn as_mut(&mut self) -> Pin<&mut (dyn Future<Output = ()> + Send)> {
+        self.0.as_mut()
+    }
+}
+
+impl<S: Send + Sync + 'static> Participant<S> {
+    /// Runs on the caller's task; `probe` may step in.
+    #[cfg(feature = "test")]
+    #[expect(dead_code, reason = "of the test kit")]
+    pub(crate) fn run_probed(
+        self,
+        bus: Bus,
+        probe: Arc<dyn Probe>,
+    ) -> BoxFuture<'static, Result<Closed, RunError>> {
+        Box::pin(serve(self, bus, Some(probe), Stop::never()))
+    }
+}
+
+async fn serve<S: Send + Sync + 'static>(
+    participant: Participant<S>,
+    bus: Bus,
+    probe: Option<Arc<dyn Probe>>,
+    stop: Stop,
+) -> Result<Closed, RunError> {
+    check(&participant)?;
+    let failed = |why| RunError::Subscribe { participant: participant.name.to_string(), why };
+    let contract = participant.contract();
+    for used in contract.reads.iter().chain(&contract.emits) {
+        bus.need_topic(used.topic).await.map_err(|why| failed(why.into()))?;
+    }
+    let subscription = participant.group(&bus).subscribe().await.map_err(failed)?;
+    let limit = participant.concurrency as usize;
+    let crew = Arc::new(Crew::new(participant, probe));
+    let work = move |delivery| Arc::clone(&crew).work(delivery);
+    Ok(subscription.serve(limit, work, stop).await)
+}
+
+fn check<S>(participant: &Participant<S>) -> Result<(), RunError> {
+    let name = || participant.name.to_string();
+    if participant.handlers.is_empty() {
+        return Err(RunError::NoHandlers { participant: name() });
+    }
+    let inbox = participant.inbox.as_ref().map(|it| it.tx_type());
+    for (at, handler) in participant.handlers.iter().enumerate() {
+        let ty = handler.reads.ty;
+        if participant.handlers.iter().take(at).any(|it| it.reads.ty == ty) {
+            return Err(RunError::TwoHandlers { participant: name(), ty });
+        }
+        (handler.check)(inbox).map_err(|why| RunError::Argument {
+            participant: name(),
+            ty,
+            why,
+        })?;
+    }
+    Ok(())
+}
+
+/// Why participants do not run.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// It would never do anything.
+    #[error("participant {participant:?} has no handler: say .on(..) or .compensate(..)")]
+    NoHandlers {
+        /// Its name.
+        participant: String,
+    },
+    /// Which of them an event is for could not be said.
+    #[error(
+        "participant {participant:?} has two handlers for {ty}: give one of them to a participant of its own, or do both in one"
+    )]
+    TwoHandlers {
+        /// Its name.
+        participant: String,
+        /// The type.
+        ty: &'static str,
+    },
+    /// A handler asks for what this participant does not have.
+    #[error("participant {participant:?} cannot call its handler for {ty}: {why}")]
+    Argument {
+        /// Its name.
+        participant: String,
+        /// The type that the handler is for.
+        ty: &'static str,
+        /// What is missing.
+        why: String,
+    },
+    /// It cannot join its group.
+    #[error("participant {participant:?}: {why}")]
+    Subscribe {
+        /// Its name.
+        participant: String,
+        /// Why.
+        why: SubscribeError,
+    },
+    /// Its task is gone: it panicked outside of any handler, or the runtime is shutting down.
+    #[error("a participant's task has ended: {0}")]
+    Panicked(String),
+}
+
+impl RunError {
+    /// A stable word for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoHandlers { .. } => "no_handlers",
+            Self::TwoHandlers { .. } => "two_handlers",
+            Self::Argument { .. } => "handler_argument",
+            Self::Subscribe { why, .. } => why.code(),
+            Self::Panicked(_) => "participant_gone",
+        }
+    }
+
+    /// What one can do about it.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Subscribe { why, .. } => why.kind(),
+            Self::Panicked(_) => ErrorKind::Unavailable,
+            _ => ErrorKind::Input,
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! One delivery, from the bus to the step that settles it.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_core::future::BoxFuture;
+
+use super::extract::Slot;
+use super::failure::Class;
+use super::handler::{Outcome, Registered};
+use super::inbox::{self, AnyInbox, Begun};
+use super::outputs::Emitter;
+use super::{Ctx, Failure, Handling, Participant, Point, Probe};
+use crate::step::{self, Sealed};
+use crate::{Delivery, ErrorKind, StepError, TimerId, Unsettled};
+
+/// What all handlings of one participant share.
+pub(crate) struct Crew<S> {
+    name: Arc<str>,
+    state: Arc<S>,
+    // order: looked up by type, never walked.
+    handlers: HashMap<&'static str, Registered<S>>,
+    inbox: Option<Arc<dyn AnyInbox>>,
+    probe: Option<Arc<dyn Probe>>,
+}
+
+/// What a step publishes and cancels.
+type Effects = (Vec<Sealed>, Vec<TimerId>);
+
+impl<S: Send + Sync + 'static> Crew<S> {
+    pub(crate) fn new(of: Participant<S>, probe: Option<Arc<dyn Probe>>) -> Self {
+        let handlers = of.handlers.into_iter().map(|it| (it.reads.ty, it)).collect();
+        Self { name: of.name, state: of.state, handlers, inbox: of.inbox, probe }
+    }
+
+    /// Handles a delivery, and settles it.
+    pub(crate) async fn work(self: Arc<Self>, delivery: Delivery) {
+        let ctx = Ctx::of(&self.name, &delivery);
+        self.reach(Point::Delivered, &ctx).await;
+        match self.effects(&ctx, &delivery).await {
+            Ok((outputs, cancel)) => self.settle(&ctx, delivery, outputs, cancel).await,
+            Err(Stopped::Failed(failure)) => fail(delivery, failure).await,
+            Err(Stopped::Panicked(reason)) => drop(delivery.dropped(reason)),
+        }
+    }
+
+    /// What is to be published: of the handler, or of the inbox that knows the event.
+    async fn effects(&self, ctx: &Ctx, delivery: &Delivery) -> Result<Effects, Stopped> {
+        let Some(inbox) = &self.inbox else {
+            let emitted = self.call(ctx, &Slot::default()).await?;
+            return Ok(self.seal(delivery, emitted));
+        };
+        let key = ctx.inbox_key();
+        let tx = match inbox.begin(&key).await? {
+            Begun::New(tx) => tx,
+            Begun::Known(stored) => {
+                let unknown = || Failure::park("the inbox holds outputs of another form");
+                return Ok(inbox::load(stored).ok_or_else(unknown)?);
+            }
+        };
+        let slot = Slot::default();
+        slot.put(tx);
+        let emitted = self.call(ctx, &slot).await?;
+        let kept = || Failure::retry("the handler has ended and kept its transaction");
+        let tx = slot.take().ok_or_else(kept)?;
+        let (outputs, cancel) = self.seal(delivery, emitted);
+        inbox.commit(tx, &key, inbox::store(&outputs, &cancel)).await?;
+        Ok((outputs, cancel))
+    }
+
+    async fn call(&self, ctx: &Ctx, slot: &Slot) -> Result<Emitter, Stopped> {
+        let Some(handler) = self.handlers.get(ctx.event().ty) else {
+            let reason = format!("{} has no handler for {}", self.name, ctx.event().ty);
+            return Err(Failure::park(reason).into());
+        };
+        let (ctx, state, slot) = (ctx.clone(), Arc::clone(&self.state), slot.clone());
+        let handling = Handling { ctx, state, slot };
+        let running = caught(|| (handler.call)(&handling))?;
+        // Its transaction is held by what runs alone, and goes back with it.
+        drop(handling);
+        Ok(Caught(running).await??)
+    }
+
+    fn seal(&self, delivery: &Delivery, emitted: Emitter) -> Effects {
+        let (mut outputs, cancel) = emitted.into_parts();
+        for output in &mut outputs {
+            output.event = std::mem::take(&mut output.event).source(&*self.name);
+        }
+        (step::seal(delivery, outputs), cancel)
+    }
+
+    async fn settle(
+        &self,
+        ctx: &Ctx,
+        delivery: Delivery,
+        outputs: Vec<Sealed>,
+        cancel: Vec<TimerId>,
+    ) {
+        self.reach(Point::BeforeCommit, ctx).await;
+        if outputs.is_empty() && cancel.is_empty() {
+            let acked = delivery.ack();
+            self.reach(Point::AfterCommit, ctx).await;
+            // It is gathered with others: nobody needs to wait for it.
+            return drop(acked);
+        }
+        let mut step = delivery.step().publish_sealed(outputs);
+        for timer in cancel {
+            step = step.cancel(timer);
+        }
+        let committing = step.commit();
+        self.reach(Point::AfterCommit, ctx).await;
+        if let Err(unsettled) = committing.await {
+            refused(unsettled).await;
+        }
+    }
+
+    async fn reach(&self, point: Point, ctx: &Ctx) {
+        if let Some(probe) = &self.probe {
+            probe.reach(point, ctx).await;
+        }
+    }
+}
+
+/// Why there is nothing to publish.
+enum Stopped {
+    Failed(Failure),
+    /// In the panic's words.
+    Panicked(String),
+}
+
+impl From<Failure> for Stopped {
+    fn from(it: Failure) -> Self {
+        Self::Failed(it)
+    }
+}
+
+/// Settles what a handler could not decide. Whether the bus has it is not waited for: it is
+/// recorded.
+async fn fail(delivery: Delivery, failure: Failure) {
+    drop(match failure.class {
+        Class::Retry => delivery.retry(failure.reason),
+        Class::Unavailable => delivery.unavailable(failure.reason),
+        Class::Park => delivery.dead_letter(failure.reason),
+    });
+}
+
+/// None of the step has happened.
+async fn refused(unsettled: Unsettled<StepError>) {
+    let Unsettled { why, delivery, .. } = unsettled;
+    let reason = format!("what it emits was refused: {why}");
+    match why.kind() {
+        // Somebody else has it, or will.
+        ErrorKind::LeaseLost => {}
+        ErrorKind::Limit | ErrorKind::Unavailable => drop(delivery.unavailable(reason)),
+        _ => drop(delivery.retry(reason)),
+    }
+}
+
+fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Stopped> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| Stopped::Panicked(said(&*panic)))
+}
+
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.map_or_else(|| "panicked".to_owned(), |text| format!("panicked: {text}"))
+}
+
+/// A handler that runs, and whose panic stays here.
+struct Caught(BoxFuture<'static, Outcome>);
+
+impl Future for Caught {
+    type Output = Result<Outcome, Stopped>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match caught(|| self.0.as_mut().poll(cx)) {
+            Ok(Poll::Ready(outcome)) => Poll::Ready(Ok(outcome)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(stopped) => Poll::Ready(Err(stopped)),
+        }
+    }
+}
