@@ -113,8 +113,10 @@ pub(crate) struct Registered<S> {
     pub(crate) role: Role,
     pub(crate) emits: Vec<Emits>,
     pub(crate) check: fn(Option<TxType>) -> Result<(), String>,
-    pub(crate) call: Arc<dyn Fn(&Handling<S>) -> BoxFuture<'static, Outcome> + Send + Sync>,
+    pub(crate) call: Arc<Call<S>>,
 }
+
+type Call<S> = dyn Fn(&Handling<S>) -> BoxFuture<'static, Outcome> + Send + Sync;
 
 impl<S: 'static> Registered<S> {
     pub(crate) fn new<Args: 'static, H: Handler<S, Args>>(handler: H, role: Role) -> Self {

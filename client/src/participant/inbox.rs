@@ -182,16 +182,21 @@ const FORM: u8 = 1;
 pub(crate) fn store(outputs: &[Sealed], cancel: &[TimerId]) -> Bytes {
     let mut out = BytesMut::new();
     out.put_u8(FORM);
-    out.put_u32_le(cancel.len() as u32);
+    out.put_u32_le(length(cancel.len()));
     cancel.iter().for_each(|timer| out.put_u64_le(timer.0));
     for Sealed { topic, bytes, after } in outputs {
         out.put_u64_le(after.map_or(0, |after| millis(after).saturating_add(1)));
         for part in [topic.as_bytes(), bytes] {
-            out.put_u32_le(part.len() as u32);
+            out.put_u32_le(length(part.len()));
             out.put_slice(part);
         }
     }
     out.freeze()
+}
+
+/// A step has at most 256 events and 4 MiB: far from the end.
+fn length(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 /// What [`store`] made; `None` if it is something else.

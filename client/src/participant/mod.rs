@@ -170,6 +170,12 @@ impl<S: Send + Sync + 'static> Participant<S> {
         &self.name
     }
 
+    /// What its handlers get.
+    #[must_use]
+    pub fn state(&self) -> State<S> {
+        State(Arc::clone(&self.state))
+    }
+
     /// Its contract: what it reads, and what it may emit.
     #[must_use]
     pub fn contract(&self) -> Contract {

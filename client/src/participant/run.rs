@@ -15,10 +15,10 @@ use super::{Participant, Probe};
 use crate::{Bus, Closed, ErrorKind, SubscribeError};
 
 /// Runs participants on a bus until they are stopped: an array or `Vec` of one type, a tuple of
-/// several. Each has a task of its own.
+/// several. All join before the first of them handles anything; then each has a task of its own.
 ///
-/// When one ends by itself (an error, a deleted group, a bus that closes), the others are stopped
-/// in order, and what ended first is the answer.
+/// When one ends by itself (a deleted group, a bus that closes), the others are stopped in order,
+/// and what ended first is the answer.
 pub fn run<P: Participants>(bus: &Bus, participants: P) -> Running {
     let mut parts = Vec::new();
     participants.add_to(bus, &mut parts);
@@ -31,14 +31,16 @@ pub trait Participants {
     fn add_to(self, bus: &Bus, parts: &mut Vec<Part>);
 }
 
-/// A participant whose state is forgotten, ready to run.
+/// A participant whose state is forgotten; joins when it is awaited.
 #[doc(hidden)]
-pub struct Part(Box<dyn FnOnce(Stop) -> BoxFuture<'static, Result<Closed, RunError>> + Send>);
+pub struct Part(BoxFuture<'static, Result<Joined, RunError>>);
+
+/// One that has joined; handles events until it is to stop.
+type Joined = Box<dyn FnOnce(Stop) -> BoxFuture<'static, Closed> + Send>;
 
 impl<S: Send + Sync + 'static> Participants for Participant<S> {
     fn add_to(self, bus: &Bus, parts: &mut Vec<Part>) {
-        let bus = bus.clone();
-        parts.push(Part(Box::new(move |stop| Box::pin(serve(self, bus, None, stop)))));
+        parts.push(Part(Box::pin(join(self, bus.clone(), None))));
     }
 }
 
@@ -113,10 +115,14 @@ impl IntoFuture for Running {
 }
 
 async fn all(parts: Vec<Part>, mut stop: BoxFuture<'static, ()>) -> Result<Closed, RunError> {
+    let mut joined = Vec::new();
+    for Part(joining) in parts {
+        joined.push(joining.await?);
+    }
     let (stopping, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    for Part(start) in parts {
-        tasks.spawn(start(Stop::at(stopped.clone())));
+    for serve in joined {
+        tasks.spawn(serve(Stop::at(stopped.clone())));
     }
     let mut first = None;
     loop {
@@ -124,8 +130,7 @@ async fn all(parts: Vec<Part>, mut stop: BoxFuture<'static, ()>) -> Result<Close
             ended = tasks.join_next() => match ended {
                 None => return first.unwrap_or(Ok(Closed::Left)),
                 Some(ended) => {
-                    let ended = ended.unwrap_or_else(|gone| Err(RunError::Panicked(gone.to_string())));
-                    first.get_or_insert(ended);
+                    first.get_or_insert_with(|| ended.map_err(|e| RunError::Gone(e.to_string())));
                 }
             },
             () = &mut stop, if !*stopping.borrow() => {}
@@ -164,16 +169,15 @@ impl<S: Send + Sync + 'static> Participant<S> {
         bus: Bus,
         probe: Arc<dyn Probe>,
     ) -> BoxFuture<'static, Result<Closed, RunError>> {
-        Box::pin(serve(self, bus, Some(probe), Stop::never()))
+        Box::pin(async move { Ok(join(self, bus, Some(probe)).await?(Stop::never()).await) })
     }
 }
 
-async fn serve<S: Send + Sync + 'static>(
+async fn join<S: Send + Sync + 'static>(
     participant: Participant<S>,
     bus: Bus,
     probe: Option<Arc<dyn Probe>>,
-    stop: Stop,
-) -> Result<Closed, RunError> {
+) -> Result<Joined, RunError> {
     check(&participant)?;
     let failed = |why| RunError::Subscribe { participant: participant.name.to_string(), why };
     let contract = participant.contract();
@@ -184,7 +188,7 @@ async fn serve<S: Send + Sync + 'static>(
     let limit = participant.concurrency as usize;
     let crew = Arc::new(Crew::new(participant, probe));
     let work = move |delivery| Arc::clone(&crew).work(delivery);
-    Ok(subscription.serve(limit, work, stop).await)
+    Ok(Box::new(move |stop| Box::pin(subscription.serve(limit, work, stop))))
 }
 
 fn check<S>(participant: &Participant<S>) -> Result<(), RunError> {
@@ -247,7 +251,7 @@ pub enum RunError {
     },
     /// Its task is gone: it panicked outside of any handler, or the runtime is shutting down.
     #[error("a participant's task has ended: {0}")]
-    Panicked(String),
+    Gone(String),
 }
 
 impl RunError {
@@ -259,7 +263,7 @@ impl RunError {
             Self::TwoHandlers { .. } => "two_handlers",
             Self::Argument { .. } => "handler_argument",
             Self::Subscribe { why, .. } => why.code(),
-            Self::Panicked(_) => "participant_gone",
+            Self::Gone(_) => "participant_gone",
         }
     }
 
@@ -268,7 +272,7 @@ impl RunError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Subscribe { why, .. } => why.kind(),
-            Self::Panicked(_) => ErrorKind::Unavailable,
+            Self::Gone(_) => ErrorKind::Unavailable,
             _ => ErrorKind::Input,
         }
     }
