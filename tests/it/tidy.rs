@@ -64,7 +64,7 @@ fn product_code_stays_within_its_budget() {
     let files = workspace();
     let tests = source::test_files(&files);
     holds(
-        [("broker/src/", 14_000), ("client/src/", 6_000), ("proto/src/", 1_500), ("src/", 3_000)]
+        [("broker/src/", 15_500), ("client/src/", 6_000), ("proto/src/", 1_500), ("src/", 3_000)]
             .into_iter()
             .flat_map(|(folder, most)| source::over_budget(&files, &tests, folder, most)),
     );
