@@ -24,6 +24,7 @@
 /// | `dedup_bytes` | 64 MiB | publishers' repeats | the window shortens |
 /// | `tail_bytes` | 32 MiB | groups behind it | read from disk |
 /// | `window_bytes` | 512 KiB | one group behind | bound |
+/// | `timeline_events` | 4,096 | who asks for a timeline | the newest are left out |
 /// | `checkpoint_bytes` | 128 MiB of log | recovery time | bound |
 /// | `disk_marks` | 512, 256, 64 MiB free | publishers, steps, all | refuse |
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,7 @@ pub struct Limits {
     pub dedup_bytes: usize,
     pub tail_bytes: usize,
     pub window_bytes: usize,
+    pub timeline_events: usize,
     pub checkpoint_bytes: u64,
     /// Bytes free below which: plain publishes and new timers, also steps that publish, all but
     /// ack, release and dead-letter are refused.
@@ -82,6 +84,7 @@ impl Default for Limits {
             dedup_bytes: 64 * MIB,
             tail_bytes: 32 * MIB,
             window_bytes: 512 * 1024,
+            timeline_events: 4096,
             checkpoint_bytes: 128 * MIB as u64,
             disk_marks: [512 * MIB as u64, 256 * MIB as u64, 64 * MIB as u64],
         }

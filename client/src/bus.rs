@@ -11,7 +11,10 @@ use crate::group::Group;
 use crate::link::Failure;
 use crate::link::{Command, Engine, Link, Options, blocking, gone};
 use crate::publish::Topic;
-use crate::{AdminError, BusInfo, DeadLetter, Position, Read, Resolve, TimerId, TopicOptions};
+use crate::timeline::{EventAt, Timeline, Why};
+use crate::{
+    AdminError, BusInfo, DeadLetter, Position, Read, ReadError, Resolve, TimerId, TopicOptions,
+};
 
 /// An event bus. Cheap to clone: all clones are one bus.
 ///
@@ -184,6 +187,55 @@ impl Bus {
     /// Reads all events of a saga, in all topics, in their order.
     pub fn saga(&self, saga: &str) -> Read {
         Read::saga(self.link.clone(), saga)
+    }
+
+    /// A saga as it stands: its events, what caused what, and where each of them is for each group.
+    /// Prints as a tree.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use quadrille::{Bus, Event};
+    ///
+    /// let bus = Bus::memory().await?;
+    /// bus.create_topic("orders").await?;
+    /// let order = Event::new("order.created").source("order").saga("order-17");
+    /// bus.topic("orders").publish(order).await?;
+    /// let timeline = bus.timeline("order-17").await?;
+    /// assert_eq!(timeline.events[0].ty, "order.created");
+    /// println!("{timeline}");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// The log cannot be read; the bus is not available.
+    pub async fn timeline(&self, saga: &str) -> Result<Timeline, ReadError> {
+        let (story, look) = self.link.story(saga).await?;
+        Ok(Timeline::new(saga, &story.events, story.more, &look))
+    }
+
+    /// Where an event is for a group, and what it waits for. Prints as a sentence. An event is named
+    /// by its place in the log, or by its id, which takes longer to find.
+    ///
+    /// # Errors
+    /// There is no such group or event; the log cannot be read.
+    pub async fn why(&self, group: &str, event: impl Into<EventAt>) -> Result<Why, ReadError> {
+        let number = self.link.group(group)?;
+        let event = event.into();
+        let unknown = || ReadError::UnknownEvent {
+            event: match &event {
+                EventAt::Position(at) => at.to_string(),
+                EventAt::Id(id) => format!("{id:?}"),
+            },
+            group: group.to_owned(),
+        };
+        let at = match &event {
+            EventAt::Position(at) => Some((*at).into()),
+            EventAt::Id(id) => self.link.find_event(number, id.clone()).await?,
+        };
+        let (story, look) = self.link.story_of(at.ok_or_else(unknown)?).await?;
+        let event = story.events.first().ok_or_else(unknown)?;
+        Why::new(group, event, &look)
+            .ok_or_else(|| ReadError::UnknownGroup { group: group.to_owned() })
     }
 
     /// What a group could not process; see [`Group::dead_letters`].

@@ -49,6 +49,7 @@
 //! | [`Group::subscribe`] | the group may have been created; no member stays |
 //! | administration: [`Bus::create_topic`], [`Group::pause`], [`Resolve::retry`] and the like | it happens, if it was polled once |
 //! | [`Read::next`], and the stream | no event is skipped |
+//! | [`Bus::timeline`], [`Bus::why`] | nothing changes |
 //! | [`Bus::close`] | it goes on |
 //!
 //! Dropping a [`Delivery`] without a settle counts as an attempt. Dropping a [`Subscription`] leaves
@@ -94,6 +95,8 @@ mod settle;
 mod step;
 #[cfg(feature = "embedded")]
 mod subscription;
+#[cfg(feature = "embedded")]
+mod timeline;
 #[cfg(all(feature = "embedded", feature = "json"))]
 mod typed;
 #[cfg(feature = "embedded")]
@@ -121,11 +124,15 @@ mod api {
     pub use crate::settle::Settling;
     pub use crate::step::{Committing, StepBuilder};
     pub use crate::subscription::Subscription;
+    pub use crate::timeline::{
+        Blocker, Count, EventAt, EventState, GroupState, HoldCause, ParkCause, SagaStatus,
+        Timeline, TimelineEvent, WaitsFor, Why,
+    };
     #[cfg(feature = "json")]
     pub use crate::typed::{Subscribe, TypedEvent, TypedSubscription};
     pub use crate::words::{
-        Closed, Durability, OnExhausted, OrderBy, Position, Receipt, Receipts, Retention,
-        RetryPolicy, StartAt, SupersededEvent, TimerId, TopicOptions,
+        Closed, Durability, NotAPosition, OnExhausted, OrderBy, Position, Receipt, Receipts,
+        Retention, RetryPolicy, StartAt, SupersededEvent, TimerId, TopicOptions,
     };
 }
 

@@ -25,6 +25,24 @@ impl fmt::Display for Position {
     }
 }
 
+/// Not a place in the log, which is written `3310`, `#3310` or `#3310.2`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a place in the log, such as 3310 or 3310.2")]
+pub struct NotAPosition(String);
+
+impl std::str::FromStr for Position {
+    type Err = NotAPosition;
+
+    fn from_str(text: &str) -> Result<Self, NotAPosition> {
+        let numbers = text.strip_prefix('#').unwrap_or(text);
+        let (entry, index) = numbers.split_once('.').unwrap_or((numbers, "0"));
+        match (entry.parse(), index.parse()) {
+            (Ok(entry), Ok(index)) => Ok(Self { entry, index }),
+            _ => Err(NotAPosition(text.to_owned())),
+        }
+    }
+}
+
 impl From<link::Position> for Position {
     fn from(it: link::Position) -> Self {
         Self { entry: it.entry, index: it.index }

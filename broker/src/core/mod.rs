@@ -39,6 +39,7 @@ mod shell;
 mod step;
 mod tail;
 pub mod types;
+pub mod whereabouts;
 
 pub use admin::DEAD_LETTERS;
 

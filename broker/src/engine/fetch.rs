@@ -175,25 +175,32 @@ impl<'a> EventReader<'a> {
     /// up to the first that is not revealed. Also how many of `refs` that covers.
     pub(crate) fn events(&self, refs: &[EventRef]) -> Result<(Vec<TailEvent>, usize), FetchError> {
         let mut out = Vec::with_capacity(refs.len());
-        let covered = self.visit(
-            refs,
-            |event| event.at,
-            |event, entry, kind| {
-                if let Kind::EventAppended(appended) = kind {
-                    let stamp = Stamp {
-                        event: *event,
-                        turn: appended.turn,
-                        time: entry.time,
-                        sync: entry.flags & ENTRY_SYNC != 0,
-                    };
-                    // What was appended was an event.
-                    if let Ok(head) = Head::parse(&appended.event, &self.hasher, stamp) {
-                        out.push(TailEvent { head, bytes: appended.event });
-                    }
-                }
-            },
-        )?;
+        let at = |event: &EventRef| event.at;
+        let covered = self.appended(refs, at, |event, _| out.push(event))?;
         Ok((out, covered))
+    }
+
+    /// Likewise, told one by one, with what the broker says of each beside its bytes.
+    pub(crate) fn appended<T>(
+        &self,
+        wanted: &[T],
+        at: impl Fn(&T) -> Position,
+        mut found: impl FnMut(TailEvent, record::EventAppended),
+    ) -> Result<usize, FetchError> {
+        self.visit(wanted, &at, |it, entry, kind| {
+            let Kind::EventAppended(mut appended) = kind else { return };
+            let stamp = Stamp {
+                event: EventRef { at: at(it), topic: appended.topic, offset: appended.offset },
+                turn: appended.turn,
+                time: entry.time,
+                sync: entry.flags & ENTRY_SYNC != 0,
+            };
+            // What was appended was an event.
+            if let Ok(head) = Head::parse(&appended.event, &self.hasher, stamp) {
+                let bytes = std::mem::take(&mut appended.event);
+                found(TailEvent { head, bytes }, appended);
+            }
+        })
     }
 
     /// The next events of a topic from an offset on: dense from the first one, at most so many and

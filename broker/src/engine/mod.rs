@@ -17,6 +17,7 @@ mod sequence;
 mod shared;
 mod state;
 mod ticket;
+mod timeline;
 mod upkeep;
 
 #[cfg(test)]
@@ -36,7 +37,9 @@ pub use self::keeper::Keeper;
 pub use self::member::{Member, MemberEvent};
 pub use self::read::{Range, Reader, StoredEvent};
 use self::shared::Shared;
+use self::state::State;
 pub use self::ticket::{Outcomes, Stamped, Ticket};
+pub use self::timeline::{GroupName, Look, SagaEvent, Story};
 use crate::core::Core;
 use crate::core::command::{Answer, Command};
 use crate::core::refusal::Refusal;
@@ -322,8 +325,12 @@ impl Engine {
 
     /// Reads something from core; it comes when all that it shows is safe.
     pub(crate) fn view<T>(&self, look: impl FnOnce(&Core) -> T) -> Stamped<T> {
+        self.view_state(|state| look(&state.core))
+    }
+
+    fn view_state<T>(&self, look: impl FnOnce(&State) -> T) -> Stamped<T> {
         let viewed = self.0.shared.section(|state, _| {
-            let value = look(&state.core);
+            let value = look(state);
             (state.answer_read(), value)
         });
         match viewed {

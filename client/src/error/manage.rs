@@ -153,7 +153,7 @@ impl From<Refusal> for AdminError {
     }
 }
 
-/// Why reading without a group ended early. What was yielded before is right.
+/// Why nothing could be read, or reading ended early. What was yielded before is right.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ReadError {
@@ -162,6 +162,20 @@ pub enum ReadError {
     UnknownTopic {
         /// As asked for.
         topic: String,
+    },
+    /// There is no such group.
+    #[error("there is no group {group:?}")]
+    UnknownGroup {
+        /// As asked for.
+        group: String,
+    },
+    /// There is no such event.
+    #[error("there is no event {event} that group {group:?} reads")]
+    UnknownEvent {
+        /// As asked for.
+        event: String,
+        /// The group.
+        group: String,
     },
     /// Refused for another reason.
     #[error(transparent)]
@@ -178,12 +192,15 @@ pub enum ReadError {
 
 verdicts!(ReadError {
     Self::UnknownTopic { .. } => "unknown_topic", ErrorKind::NotFound;
+    Self::UnknownGroup { .. } => "unknown_group", ErrorKind::NotFound;
+    Self::UnknownEvent { .. } => "unknown_event", ErrorKind::NotFound;
 });
 
 impl From<Refusal> for ReadError {
     fn from(it: Refusal) -> Self {
         match it {
             Refusal::UnknownTopic(topic) => Self::UnknownTopic { topic },
+            Refusal::UnknownGroup(group) => Self::UnknownGroup { group },
             other => Self::Refused(other.into()),
         }
     }

@@ -16,8 +16,10 @@ pub(crate) use quadrille_broker::core::refusal::Refusal;
 pub(crate) use quadrille_broker::core::types::{
     Delivered, EventRef, Position, Run, RunId, SupersededEvent, Token,
 };
+pub(crate) use quadrille_broker::core::whereabouts::{Behind, Idle, Wait, Whereabouts};
 pub(crate) use quadrille_broker::engine::{
-    Admission, BusInfo, Engine, Keeper, Member, MemberEvent, Options, Range, Reader, Ticket,
+    Admission, BusInfo, Engine, Keeper, Look, Member, MemberEvent, Options, Range, Reader,
+    SagaEvent, Story, Ticket,
 };
 pub(crate) use quadrille_broker::error::{EngineError as Failure, Outcome as FailureOutcome};
 pub(crate) use quadrille_broker::log::{Gap, TailDropped};
@@ -145,10 +147,7 @@ impl Link {
     /// The next events of a reader; none at the end. Blocks.
     pub(crate) fn next_page(&self, reader: &mut Reader) -> Result<Vec<StoredEvent>, ReadError> {
         let Self::Embedded(engine) = self;
-        let page = reader.next_page().map_err(|e| Failure::Unavailable {
-            why: e.to_string().into(),
-            outcome: FailureOutcome::NotApplied,
-        })?;
+        let page = reader.next_page().map_err(|e| unread(&e))?;
         let stored = page.into_iter().map(|it| StoredEvent {
             topic: engine.topic_name(it.event.topic).unwrap_or_default(),
             offset: it.event.offset,
@@ -158,6 +157,54 @@ impl Link {
             bytes: it.bytes,
         });
         Ok(stored.collect())
+    }
+
+    /// The events of a saga, and where they are for the groups, as of one moment.
+    pub(crate) async fn story(&self, saga: &str) -> Result<(Story, Look), Failure> {
+        let Self::Embedded(engine) = self;
+        let mut story = engine.story(saga);
+        let mut look = None;
+        // A saga that is never quiet is told as of the last look.
+        for _ in 0..LOOKS {
+            story = self.aside(move |_| story.read().map(|()| story)).await?;
+            if look.as_ref().is_some_and(|look| story.is_seen_by(look)) {
+                break;
+            }
+            look = Some(engine.look(&story).await?);
+        }
+        let look = look.ok_or_else(|| unread(&"nobody has looked"))?;
+        story.cut(&look);
+        Ok((story, look))
+    }
+
+    /// The event at a place, and where it is for the groups.
+    pub(crate) async fn story_of(&self, at: Position) -> Result<(Story, Look), Failure> {
+        let Self::Embedded(engine) = self;
+        let story = self.aside(move |engine| engine.story_of(at)).await?;
+        let look = engine.look(&story).await?;
+        Ok((story, look))
+    }
+
+    /// Looks for an event of a group by its id.
+    pub(crate) async fn find_event(
+        &self,
+        group: u32,
+        id: String,
+    ) -> Result<Option<Position>, Failure> {
+        self.aside(move |engine| engine.find_event(group, &id)).await
+    }
+
+    /// Runs what reads files where that harms nobody: an engine without threads has nobody to harm.
+    async fn aside<T: Send + 'static, E: fmt::Display + Send + 'static>(
+        &self,
+        work: impl FnOnce(&Engine) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let Self::Embedded(engine) = self.clone();
+        let done = match engine.options().threads {
+            true => blocking(move || work(&engine)).await.map_err(|e| gone(&e))?,
+            false => work(&engine),
+        };
+        done.map_err(|e| unread(&e))
     }
 
     /// Answers when all that was executed before is durable.
@@ -216,6 +263,15 @@ pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, JoinError> {
     tokio::task::spawn_blocking(work).await
+}
+
+/// How often a saga is looked at that goes on meanwhile.
+const LOOKS: usize = 8;
+
+/// Something could not be read.
+fn unread(error: &dyn fmt::Display) -> Failure {
+    let why = error.to_string().into();
+    Failure::Unavailable { why, outcome: FailureOutcome::NotApplied }
 }
 
 /// The runtime ended before the work did, or the work panicked.

@@ -146,6 +146,21 @@ async fn no_event_is_skipped_when_reading_is_interrupted() {
     assert!(read.next().await.is_none());
 }
 
+#[test]
+fn a_question_that_is_dropped_changes_nothing() {
+    let stage = Stage::new();
+    stage.publish(Event::new("a").id("e").saga("s"));
+    drop(stage.subscribe(stage.group("g").start(StartAt::Beginning)));
+    // A publish under way lets both wait until it is safe.
+    let before = stage.unsettled("g");
+    let publish = stage.bus.topic("orders").publish(Event::new("b").saga("s"));
+    assert!(publish.into_future().now_or_never().is_none());
+    assert!(stage.bus.timeline("s").now_or_never().is_none());
+    assert!(stage.bus.why("g", "e").now_or_never().is_none());
+    assert_eq!(stage.run(stage.bus.timeline("s")).unwrap().events.len(), 2);
+    assert_eq!(stage.unsettled("g"), before + 1);
+}
+
 #[tokio::test]
 async fn a_close_goes_on_when_nobody_waits_for_it() {
     let bus = Bus::memory().await.unwrap();

@@ -12,3 +12,4 @@ mod settling;
 mod slow_log;
 mod stage;
 mod steps;
+mod timeline;
