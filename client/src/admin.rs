@@ -66,7 +66,7 @@ impl Resolve {
     /// # Errors
     /// There is no such group or dead letter; the event is not one that may be published.
     pub async fn replace(self, mut event: Event) -> Result<(), AdminError> {
-        event.seal(self.link.now().wall);
+        self.link.seal(&mut event, self.link.now().wall);
         let mut bytes = BytesMut::new();
         event.encode(&mut bytes);
         self.execute(Resolution::ResolveReplace, Some(bytes.freeze())).await

@@ -92,7 +92,7 @@ impl Bus {
     /// The bus was not available; what was acknowledged is safe all the same.
     pub async fn close(&self, deadline: Duration) -> Result<usize, AdminError> {
         let Link::Embedded(engine) = self.link.clone();
-        let closed = blocking(move || engine.close(millis(deadline))).await;
+        let closed = self.link.blocking(move || engine.close(millis(deadline))).await;
         Ok(closed.map_err(|e| gone(&e))??.released)
     }
 
@@ -103,7 +103,7 @@ impl Bus {
     /// See [`OpenError`]; it can be tried again.
     pub async fn reopen(&self) -> Result<(), OpenError> {
         let Link::Embedded(engine) = self.link.clone();
-        blocking(move || engine.reopen()).await??;
+        self.link.blocking(move || engine.reopen()).await??;
         Ok(())
     }
 

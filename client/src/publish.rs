@@ -39,7 +39,7 @@ impl Topic {
     ///
     /// An event without an id gets a new one (UUIDv7), one without a time the present.
     pub fn publish(&self, mut event: Event) -> Publish<Receipt> {
-        event.seal(self.link.now().wall);
+        self.link.seal(&mut event, self.link.now().wall);
         let mut buffer = BytesMut::with_capacity(event.encoded_len());
         event.encode(&mut buffer);
         let new = NewEvent { topic: 0, bytes: buffer.freeze(), due: None };
@@ -64,7 +64,7 @@ impl Topic {
     pub fn publish_all(&self, events: impl IntoIterator<Item = Event>) -> Publish<Receipts> {
         let now = self.link.now().wall;
         let mut events: Vec<Event> = events.into_iter().collect();
-        events.iter_mut().for_each(|event| event.seal(now));
+        events.iter_mut().for_each(|event| self.link.seal(event, now));
         // One buffer for the batch.
         let len = events.iter().map(Event::encoded_len).sum();
         let mut buffer = BytesMut::with_capacity(len);

@@ -1,5 +1,6 @@
 //! Reading without a group: a range of a topic, one key of it, one saga. It settles nothing and
-//! moves no cursor. Pages are read from files on the runtime's blocking threads.
+//! moves no cursor. Pages are read from files on the runtime's blocking threads, or at once if
+//! nothing has threads.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -131,6 +132,12 @@ impl Read {
                     Ok(range) => self.state = State::Between(self.link.read(range)),
                     Err(e) => return Poll::Ready(Some(Err(e))),
                 },
+                State::Between(mut reader) if !self.link.has_threads() => {
+                    match self.link.next_page(&mut reader) {
+                        Ok(page) => self.take_in(reader, page),
+                        Err(e) => return Poll::Ready(Some(Err(e))),
+                    }
+                }
                 State::Between(mut reader) => {
                     let link = self.link.clone();
                     self.state = State::Reading(tokio::task::spawn_blocking(move || {

@@ -130,7 +130,8 @@ impl StepBuilder {
 
 /// Gives outputs of a step what they inherit from its input, and encodes them.
 pub(crate) fn seal(input: &Delivery, outputs: Vec<Output>) -> Vec<Sealed> {
-    let now = input.hand().hands.link.now().wall;
+    let link = &input.hand().hands.link;
+    let now = link.now().wall;
     let types: Vec<&str> = outputs.iter().map(|output| output.event.view().ty).collect();
     let of_its_type = |(i, ty)| types.iter().take(i).filter(|it| *it == ty).count();
     let ordinals: Vec<usize> = types.iter().enumerate().map(of_its_type).collect();
@@ -138,7 +139,7 @@ pub(crate) fn seal(input: &Delivery, outputs: Vec<Output>) -> Vec<Sealed> {
     let sealed =
         outputs.into_iter().zip(ordinals).map(|(Output { topic, event, after }, ordinal)| {
             let mut event = inherit(input, event, u32::try_from(ordinal).unwrap_or(u32::MAX));
-            event.seal(now);
+            link.seal(&mut event, now);
             event.encode(&mut buffer);
             Sealed { topic, bytes: buffer.split().freeze(), after }
         });

@@ -84,16 +84,20 @@ impl Core {
 
     /// When something ends that was given a time, mono ms.
     fn next_due(&self) -> Option<u64> {
-        let of_group = |live: &super::live::LiveGroup| {
-            let hold = live.due.first().map(|(due, _)| *due);
-            let lease = live.leases.first().map(|(due, _)| due.saturating_add(self.lease_shift));
-            [hold, lease].into_iter().flatten().min()
-        };
+        let ends = |live: &super::live::LiveGroup| live.leases.first().map(|(due, _)| *due);
+        let leases = self.live.values().filter_map(ends);
+        let leases = leases.map(|due| due.saturating_add(self.lease_shift));
+        leases.chain(self.next_armed()).min()
+    }
+
+    /// When a hold ends or a timer fires, mono ms: what happens though nobody does anything.
+    pub fn next_armed(&self) -> Option<u64> {
+        let holds = self.live.values().filter_map(|live| live.due.first().map(|(due, _)| *due));
         let last = self.clock.last;
         let timers = self.next_timers(u64::MAX).next();
         let timers =
             timers.map(|(_, timer)| last.mono.saturating_add(timer.due.saturating_sub(last.wall)));
-        self.live.values().filter_map(of_group).chain(timers).min()
+        holds.chain(timers).min()
     }
 
     /// Core is called. Cheap: what a long silence means is for the next tick to say.

@@ -4,7 +4,7 @@ use quadrille_proto::record;
 
 use super::Core;
 use super::durable::{Durable, Group, Status};
-use super::live::{Block, LiveGroup, bits};
+use super::live::{Block, LiveGroup, LiveRun, bits};
 use super::types::{EventRef, GroupId, LaneId, MemberId, Position, TopicId};
 use crate::time::Now;
 
@@ -199,6 +199,28 @@ impl Core {
             })
         });
         held.collect()
+    }
+
+    /// Whether a group has settled an event.
+    pub fn is_settled(&self, id: GroupId, event: EventRef) -> bool {
+        let group = self.durable.groups.get(&id);
+        let topic = group.and_then(|group| group.topics.get(&event.topic));
+        topic.is_some_and(|settled| settled.contains(event.offset))
+    }
+
+    /// The events that wait in its lane behind one that is in somebody's hands, as far as memory
+    /// knows them.
+    pub fn waiting_behind(&self, id: GroupId, event: EventRef) -> Vec<EventRef> {
+        let Some(live) = self.live.get(&id) else { return Vec::new() };
+        let held = |run: &&LiveRun| {
+            bits(run.open()).any(|i| run.slots.get(i as usize).is_some_and(|it| it.event == event))
+        };
+        let Some(run) = live.runs.values().find(held) else { return Vec::new() };
+        let Some(lane) = run.lane else { return Vec::new() };
+        let rest = bits(run.open()).filter_map(|i| run.slots.get(i as usize)).map(|it| it.event);
+        let waiting = live.lanes.get(&lane).into_iter().flat_map(|lane| &lane.waiting);
+        let all = rest.chain(waiting.map(|slot| slot.event));
+        all.filter(|it| it.at > event.at).collect()
     }
 
     /// The offset of a topic below which every group has settled; its next offset without groups.

@@ -32,14 +32,34 @@ impl Engine {
         deadline.into_iter().chain(shared.keepers.next()).chain([upkeep]).min()
     }
 
-    /// Likewise, but only what core waits for: timers, holds, leases. Writing lazy entries and
-    /// upkeep are housekeeping and change nothing that anybody sees.
+    /// Likewise, without what can wait as long as nobody comes: upkeep, and the libraries of
+    /// members that hold nothing. If it becomes earlier, the hook of [`Engine::on_work`] is called.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<u64> {
+        let shared = &self.0.shared;
+        let (deadline, out) = shared.look(|state| {
+            let deadline = state.next_deadline();
+            state.awaited.clock = Some(deadline.unwrap_or(u64::MAX));
+            (deadline, state.fenced.is_none() && state.core.out() > 0)
+        });
+        let keepers = out.then(|| shared.keepers.next()).flatten();
+        deadline.into_iter().chain(keepers).min()
+    }
+
+    /// When a hold ends or a timer fires. All else that time brings is housekeeping, or takes from
+    /// somebody what he still works on: leases.
     #[must_use]
     pub fn next_armed(&self) -> Option<u64> {
         self.0.shared.look(|state| match state.fenced {
-            None => state.core.next_deadline(),
+            None => state.core.next_armed(),
             Some(_) => None,
         })
+    }
+
+    /// Calls `hook`, on any thread and under none of the engine's locks, when there is something to
+    /// [`drive`](Engine::drive), now or earlier than was said. The first hook counts.
+    pub fn on_work(&self, hook: impl Fn() + Send + Sync + 'static) {
+        self.0.shared.bells.hook.get_or_init(|| Box::new(hook));
     }
 }
 

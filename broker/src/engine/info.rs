@@ -5,7 +5,7 @@ use super::{Engine, Opened, Stamped};
 use crate::core::Core;
 use crate::core::durable::Loss;
 use crate::core::info::{DeadInfo, Gauge, GroupInfo, HeldInfo, TopicInfo};
-use crate::core::types::{GroupId, TopicId};
+use crate::core::types::{EventRef, GroupId, TopicId};
 use crate::log::{SegmentInfo, Space};
 use crate::upkeep::{Blocker, Pin};
 
@@ -79,6 +79,24 @@ impl Engine {
     /// What a group holds back until a time.
     pub fn held(&self, group: GroupId) -> Stamped<Vec<HeldInfo>> {
         self.view(|core| core.held(group))
+    }
+
+    /// Whether a group has settled an event. Not only what is revealed: for tests.
+    #[must_use]
+    pub fn is_settled(&self, group: GroupId, event: EventRef) -> bool {
+        self.0.shared.look(|state| state.core.is_settled(group, event))
+    }
+
+    /// What waits in its lane behind an event that is in somebody's hands. Likewise.
+    #[must_use]
+    pub fn waiting_behind(&self, group: GroupId, event: EventRef) -> Vec<EventRef> {
+        self.0.shared.look(|state| state.core.waiting_behind(group, event))
+    }
+
+    /// The number of the next entry. Likewise.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.0.shared.look(|state| state.seq.end() + 1)
     }
 
     /// A topic's name, if it is there.

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::Engine;
 use super::keeper::{Keeper, Kept};
+use super::shared::Rings;
 use super::ticket::Ticket;
 use crate::core::command::Command;
 use crate::core::output::Closed;
@@ -72,7 +73,7 @@ impl Member {
     /// Whom to call for this member when it is time, which is soon; the first one counts.
     pub fn keep(&self, keeper: Weak<dyn Keeper>) {
         self.kept.get_or_init(|| self.engine.0.shared.keepers.add(keeper));
-        self.engine.0.shared.bells.clock.ring();
+        self.engine.0.shared.bells.ring(Rings::CLOCK);
     }
 
     /// Asks for a call of its keeper within a millisecond.
@@ -81,7 +82,7 @@ impl Member {
         if let Some(kept) = self.kept.get()
             && kept.at(shared.now().mono + 1)
         {
-            shared.bells.clock.ring();
+            shared.bells.ring(Rings::CLOCK);
         }
     }
 

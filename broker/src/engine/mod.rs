@@ -195,6 +195,16 @@ impl Engine {
         self.0.shared.place().opened
     }
 
+    /// A fresh id for an event. An engine without threads repeats itself: the same seed makes the
+    /// same ids again.
+    #[must_use]
+    pub fn new_id(&self, now_ms: u64) -> String {
+        match &self.0.shared.ids {
+            Some(ids) => ids.next(now_ms),
+            None => quadrille_proto::ids::new_id(now_ms, fastrand::u64(..)),
+        }
+    }
+
     /// The options it was opened with.
     #[must_use]
     pub fn options(&self) -> &Options {
@@ -343,6 +353,12 @@ impl Engine {
     #[must_use]
     pub fn read(&self, range: Range) -> Reader {
         Reader::new(Arc::clone(&self.0.shared), range)
+    }
+
+    /// Ends this opening as the death of the process would: what the log was not given is gone, and
+    /// whoever waits is told that nobody knows. [`Engine::reopen`] comes back. For tests.
+    pub fn crash(&self) {
+        self.0.shared.look(|state| state.fence("the process has died".into()));
     }
 
     /// Comes back from a fence: claims the log again and rebuilds all from it. Members have been

@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::Duration;
 
 use quadrille_proto::Hasher128;
+use quadrille_proto::ids::Sequence;
 use tokio::sync::Semaphore;
 
 use super::keeper::Keepers;
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     topics: Mutex<HashMap<String, TopicId>>,
     state: Mutex<State>,
     place: Mutex<Place>,
+    /// Of an engine that repeats itself.
+    pub(crate) ids: Option<Ids>,
     /// The log has moved since anybody looked.
     moved: AtomicBool,
 }
@@ -48,6 +51,23 @@ pub(crate) struct Place {
     pub(crate) opened: Opened,
     pub(crate) index: Arc<Index>,
     pub(crate) hasher: Hasher128,
+}
+
+/// Fresh ids that are the same again.
+pub(crate) struct Ids {
+    sequence: Sequence,
+    rng: Mutex<fastrand::Rng>,
+}
+
+impl Ids {
+    fn new(seed: u64) -> Self {
+        Self { sequence: Sequence::new(), rng: Mutex::new(fastrand::Rng::with_seed(seed)) }
+    }
+
+    pub(crate) fn next(&self, now_ms: u64) -> String {
+        let random = self.rng.lock().unwrap_or_else(PoisonError::into_inner).u64(..);
+        self.sequence.next(now_ms, random)
+    }
 }
 
 /// Who is woken for what.
@@ -61,6 +81,8 @@ pub(crate) struct Bells {
     pub(crate) upkeep: Bell,
     /// Whoever closes the engine: something has changed.
     pub(crate) close: Bell,
+    /// Whoever drives an engine without threads: for any of these.
+    pub(crate) hook: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// Wakes one thread; a ring that comes early is not lost.
@@ -103,7 +125,9 @@ impl Shared {
         upkeep: Upkeep,
     ) -> Self {
         let queue = options.limits.queue_bytes.min(Semaphore::MAX_PERMITS);
+        let ids = (!options.threads).then(|| Ids::new(options.seed));
         Self {
+            ids,
             log,
             blobs,
             options,
@@ -252,6 +276,7 @@ pub(crate) struct Rings {
 
 impl Rings {
     pub(crate) const ALL: Self = Self { clock: true, fetch: true, upkeep: true, close: true };
+    pub(crate) const CLOCK: Self = Self { clock: true, fetch: false, upkeep: false, close: false };
 }
 
 impl Bells {
@@ -264,6 +289,11 @@ impl Bells {
         ];
         for (bell, _) in all.into_iter().filter(|(_, wanted)| *wanted) {
             bell.ring();
+        }
+        if (rings.clock || rings.fetch || rings.upkeep)
+            && let Some(hook) = self.hook.get()
+        {
+            hook();
         }
     }
 }

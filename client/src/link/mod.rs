@@ -28,7 +28,7 @@ pub(crate) use quadrille_broker::upkeep::{Blocker, Pin, Place};
 
 use tokio::task::JoinError;
 
-use crate::{Outcome, ReadError, StoredEvent, TopicOptions};
+use crate::{Event, Outcome, ReadError, StoredEvent, TopicOptions};
 
 impl From<FailureOutcome> for Outcome {
     fn from(it: FailureOutcome) -> Self {
@@ -50,6 +50,12 @@ impl Link {
     pub(crate) fn now(&self) -> Now {
         let Self::Embedded(engine) = self;
         engine.options().clock.now()
+    }
+
+    /// Gives an event what every event has: an id and a time, if it has none.
+    pub(crate) fn seal(&self, event: &mut Event, wall: u64) {
+        let Self::Embedded(engine) = self;
+        event.seal_with(wall, |wall| engine.new_id(wall));
     }
 
     /// Of the log that is behind it; derived ids depend on it.
@@ -88,7 +94,7 @@ impl Link {
     pub(crate) async fn info(&self) -> Result<BusInfo, Failure> {
         let Self::Embedded(engine) = self.clone();
         // It asks the disk for its room.
-        blocking(move || engine.info()).await.map_err(|e| gone(&e))?.await
+        self.blocking(move || engine.info()).await.map_err(|e| gone(&e))?.await
     }
 
     pub(crate) async fn group_info(&self, group: u32) -> Result<GroupInfo, Failure> {
@@ -200,11 +206,25 @@ impl Link {
         work: impl FnOnce(&Engine) -> Result<T, E> + Send + 'static,
     ) -> Result<T, Failure> {
         let Self::Embedded(engine) = self.clone();
-        let done = match engine.options().threads {
-            true => blocking(move || work(&engine)).await.map_err(|e| gone(&e))?,
-            false => work(&engine),
-        };
+        let done = self.blocking(move || work(&engine)).await.map_err(|e| gone(&e))?;
         done.map_err(|e| unread(&e))
+    }
+
+    /// Runs what may block, on the runtime's threads for that; here, if nothing has threads.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        match self.has_threads() {
+            true => blocking(work).await,
+            false => Ok(work()),
+        }
+    }
+
+    /// Whether anything happens on other threads than the caller's.
+    pub(crate) fn has_threads(&self) -> bool {
+        let Self::Embedded(engine) = self;
+        engine.options().threads
     }
 
     /// Answers when all that was executed before is durable.

@@ -4,6 +4,7 @@
 mod answers;
 mod deliver;
 mod disk;
+mod driven;
 mod fence;
 mod hostile;
 mod open;
