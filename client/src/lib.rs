@@ -61,7 +61,8 @@
 //!
 //! # Features
 //! `embedded` (default): the engine in this process. `json` (default): [`Event::json`] and
-//! [`Delivery::json`]. Without `embedded` there is no bus, only events and their encoding.
+//! [`Delivery::json`]; with `embedded`, typed events and participants. `derive` (default): their
+//! macros. Without `embedded` there is no bus, only events and their encoding.
 //!
 //! Everything asynchronous needs a tokio runtime.
 
@@ -69,6 +70,9 @@
 mod admin;
 #[cfg(feature = "embedded")]
 mod bus;
+#[cfg(all(feature = "embedded", feature = "json"))]
+#[doc(hidden)]
+pub mod check;
 #[cfg(feature = "embedded")]
 mod delivery;
 #[cfg(feature = "embedded")]
@@ -83,6 +87,8 @@ mod hands;
 mod info;
 #[cfg(feature = "embedded")]
 mod link;
+#[cfg(all(feature = "derive", feature = "embedded", feature = "json"))]
+mod macros;
 #[cfg(all(feature = "embedded", feature = "json"))]
 mod participant;
 #[cfg(feature = "embedded")]
@@ -136,6 +142,8 @@ mod api {
     };
 }
 
+#[cfg(all(feature = "derive", feature = "embedded", feature = "json"))]
+pub use crate::macros::{Event, Outputs, handler};
 #[cfg(feature = "embedded")]
 pub use api::*;
 #[cfg(feature = "json")]

@@ -140,6 +140,7 @@ impl<O: Outputs> Outputs for Step<O> {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<E: TypedEvent + Serialize> Outputs for E {
     fn contracts(into: &mut Vec<Emits>) {
         into.push(Emits::of::<E>());

@@ -6,6 +6,7 @@
 mod cancel_safety;
 mod groups;
 mod info;
+mod macros;
 mod publishing;
 mod reading;
 mod settling;
