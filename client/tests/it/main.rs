@@ -7,6 +7,7 @@ mod cancel_safety;
 mod groups;
 mod info;
 mod macros;
+mod messages;
 mod publishing;
 mod reading;
 mod settling;
