@@ -190,6 +190,7 @@ impl Delivery {
     }
 
     /// What had it is gone, for this reason: counts as an attempt.
+    #[cfg(feature = "json")]
     pub(crate) fn dropped(self, reason: String) -> Settling {
         self.settle(Settle::Dropped { reason })
     }

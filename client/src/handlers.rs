@@ -87,6 +87,7 @@ where
     }
 
     /// Only what runs already goes on; ready when all of it has ended.
+    #[cfg(feature = "json")]
     pub(crate) fn poll_rest(&mut self, cx: &mut Context<'_>, from: &Subscription) -> Poll<()> {
         self.woken.listen(cx);
         loop {

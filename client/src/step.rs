@@ -69,6 +69,7 @@ impl StepBuilder {
     }
 
     /// Publishes these as they are, before all others.
+    #[cfg(feature = "json")]
     pub(crate) fn publish_sealed(mut self, sealed: Vec<Sealed>) -> Self {
         self.sealed = sealed;
         self

@@ -7,6 +7,7 @@ mod order;
 mod source;
 mod text;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -139,6 +140,28 @@ fn manifests_keep_the_layers() {
         let manifest = file(&files, &format!("{package}/Cargo.toml"));
         holds(manifest::depends_on(manifest, forbidden));
     }
+}
+
+/// What a clean `cargo build` of the library with its default features builds. Nobody who embeds a
+/// bus pays for an index, a server, or a command.
+#[test]
+fn the_library_builds_few_crates_and_none_of_a_server() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let tree = Command::new(cargo)
+        .current_dir(root())
+        .args(["tree", "--locked", "--package=quadrille", "--edges=normal,build"])
+        .args(["--prefix=none", "--no-dedupe", "--format={p}"])
+        .output()
+        .expect("cargo can be started");
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let tree = String::from_utf8_lossy(&tree.stdout);
+    let crates: BTreeSet<&str> = tree.lines().filter_map(|it| it.split(' ').next()).collect();
+    let heavy = ["sled", "axum", "hyper", "rustls", "clap", "redb", "tower"];
+    let found: Vec<_> = heavy.iter().filter(|it| crates.contains(*it)).collect();
+    assert!(found.is_empty(), "the library builds {found:?}");
+    let (count, most) = (crates.len(), 45);
+    assert!(count <= most, "the library builds {count} crates, {most} at most: {crates:?}");
+    assert!(crates.contains("quadrille-broker"), "the tree is read wrongly: {crates:?}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod groups;
 mod info;
 mod macros;
 mod messages;
+mod participants;
 mod publishing;
 mod reading;
 mod settling;
