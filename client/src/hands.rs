@@ -92,6 +92,20 @@ pub(crate) struct Hand {
     extended: AtomicU64,
     /// Open events by the renewal that first saw them (mono ms).
     ages: Mutex<Vec<(u64, u64)>>,
+    /// What user code has seen.
+    #[cfg(feature = "test")]
+    seen: Mutex<Vec<AtWork>>,
+}
+
+/// An event that user code works on.
+#[cfg(feature = "test")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AtWork {
+    pub(crate) token: Token,
+    /// Since when, mono ms.
+    pub(crate) since: u64,
+    /// The number that the log's next entry had then.
+    pub(crate) entry: u64,
 }
 
 impl Hands {
@@ -126,7 +140,20 @@ impl Hands {
         });
         let keeper: Weak<dyn Keeper> = Arc::downgrade(&hands) as Weak<dyn Keeper>;
         hands.seat.keep(keeper);
+        #[cfg(feature = "test")]
+        crate::testing::seated(&hands);
         hands
+    }
+
+    /// What user code works on.
+    #[cfg(feature = "test")]
+    pub(crate) fn at_work(&self) -> Vec<AtWork> {
+        let open = |hand: Arc<Hand>| {
+            let bits = hand.open.load(SeqCst) & !hand.lost.load(SeqCst);
+            let seen = lock(&hand.seen).clone();
+            seen.into_iter().filter(move |it| bits & bit(it.token.index) != 0)
+        };
+        self.hands().into_iter().flat_map(open).collect()
     }
 
     /// The next run with an event that may be yielded now.
@@ -186,6 +213,8 @@ impl Hands {
             lost: AtomicU64::new(0),
             extended: AtomicU64::new(0),
             ages: Mutex::default(),
+            #[cfg(feature = "test")]
+            seen: Mutex::default(),
         });
         lock(&self.runs).insert(id, Arc::downgrade(&hand));
         self.make_ready(hand);
@@ -354,9 +383,29 @@ impl Hand {
             let bit = bit(delivered.token.index);
             if self.lost.load(SeqCst) & bit == 0 {
                 self.open.fetch_or(bit, Relaxed);
+                #[cfg(feature = "test")]
+                self.note(delivered.token);
                 return Some(delivered);
             }
         }
+    }
+
+    #[cfg(feature = "test")]
+    fn note(&self, token: Token) {
+        let link = &self.hands.link;
+        if !link.has_threads() {
+            let (since, entry) = (link.now().mono, link.end());
+            lock(&self.seen).push(AtWork { token, since, entry });
+        }
+    }
+
+    /// Gives an event back as it came, under the feet of whoever works on it, who is dropped.
+    #[cfg(feature = "test")]
+    pub(crate) fn take_back(self: &Arc<Self>, token: Token) {
+        drop(self.settle(token, Settle::Release));
+        self.lost.fetch_or(bit(token.index), SeqCst);
+        self.hands.tell_losses();
+        self.hands.waker.wake_by_ref();
     }
 
     pub(crate) fn ordered(&self) -> bool {

@@ -101,6 +101,8 @@ mod settle;
 mod step;
 #[cfg(feature = "embedded")]
 mod subscription;
+#[cfg(feature = "test")]
+mod testing;
 #[cfg(feature = "embedded")]
 mod timeline;
 #[cfg(all(feature = "embedded", feature = "json"))]
@@ -130,6 +132,8 @@ mod api {
     pub use crate::settle::Settling;
     pub use crate::step::{Committing, StepBuilder};
     pub use crate::subscription::Subscription;
+    #[cfg(feature = "test")]
+    pub use crate::testing::{Faults, SagaLog, Settled, TestBus, Working, every_fault};
     pub use crate::timeline::{
         Blocker, Count, EventAt, EventState, GroupState, HoldCause, ParkCause, SagaStatus,
         Timeline, TimelineEvent, WaitsFor, Why,

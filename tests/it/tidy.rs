@@ -67,7 +67,7 @@ fn product_code_stays_within_its_budget() {
     let budgets = [
         ("broker/src/", 15_500),
         ("client/derive/src/", 450),
-        ("client/src/", 6_000),
+        ("client/src/", 7_000),
         ("proto/src/", 1_500),
         ("src/", 3_000),
     ];

@@ -23,6 +23,10 @@ pub(crate) use quadrille_broker::engine::{
 };
 pub(crate) use quadrille_broker::error::{EngineError as Failure, Outcome as FailureOutcome};
 pub(crate) use quadrille_broker::log::{Gap, TailDropped};
+#[cfg(feature = "test")]
+pub(crate) use quadrille_broker::log::{Log, MemBlobs, MemLog, Read as LogRead};
+#[cfg(feature = "test")]
+pub(crate) use quadrille_broker::time::Clock;
 pub(crate) use quadrille_broker::time::Now;
 pub(crate) use quadrille_broker::upkeep::{Blocker, Pin, Place};
 
@@ -225,6 +229,13 @@ impl Link {
     pub(crate) fn has_threads(&self) -> bool {
         let Self::Embedded(engine) = self;
         engine.options().threads
+    }
+
+    /// The number of the log's next entry.
+    #[cfg(feature = "test")]
+    pub(crate) fn end(&self) -> u64 {
+        let Self::Embedded(engine) = self;
+        engine.end()
     }
 
     /// Answers when all that was executed before is durable.

@@ -152,6 +152,12 @@ impl Ctx {
         }
     }
 
+    /// The delivery behind it.
+    #[cfg(feature = "test")]
+    pub(crate) fn hand(&self) -> Option<&(Arc<Hand>, Token)> {
+        self.0.hand.as_ref()
+    }
+
     pub(crate) fn event(&self) -> EventView<'_> {
         // What cannot be parsed is not let into a topic, so this is never the empty event.
         EventView::parse(&self.0.bytes).unwrap_or_default()

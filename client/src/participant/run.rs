@@ -31,16 +31,28 @@ pub trait Participants {
     fn add_to(self, bus: &Bus, parts: &mut Vec<Part>);
 }
 
-/// A participant whose state is forgotten; joins when it is awaited.
+/// A participant whose state is forgotten, ready to join; in a test also again.
 #[doc(hidden)]
-pub struct Part(BoxFuture<'static, Result<Joined, RunError>>);
+pub struct Part {
+    #[cfg(feature = "test")]
+    pub(crate) name: Arc<str>,
+    join: Box<Join>,
+}
+
+type Join = dyn Fn(Option<Arc<dyn Probe>>) -> Joining + Send;
+type Joining = BoxFuture<'static, Result<Joined, RunError>>;
 
 /// One that has joined; handles events until it is to stop.
 type Joined = Box<dyn FnOnce(Stop) -> BoxFuture<'static, Closed> + Send>;
 
 impl<S: Send + Sync + 'static> Participants for Participant<S> {
     fn add_to(self, bus: &Bus, parts: &mut Vec<Part>) {
-        parts.push(Part(Box::pin(join(self, bus.clone(), None))));
+        let bus = bus.clone();
+        parts.push(Part {
+            #[cfg(feature = "test")]
+            name: Arc::clone(&self.name),
+            join: Box::new(move |probe| Box::pin(join(self.clone(), bus.clone(), probe))),
+        });
     }
 }
 
@@ -116,7 +128,8 @@ impl IntoFuture for Running {
 
 async fn all(parts: Vec<Part>, mut stop: BoxFuture<'static, ()>) -> Result<Closed, RunError> {
     let mut joined = Vec::new();
-    for Part(joining) in parts {
+    for part in parts {
+        let joining = (part.join)(None);
         joined.push(joining.await?);
     }
     let (stopping, stopped) = watch::channel(false);
@@ -149,27 +162,20 @@ impl Stop {
         Self(Box::pin(async move { drop(told.wait_for(|told| *told).await) }))
     }
 
-    /// Runs until the participant ends by itself.
-    #[cfg(feature = "test")]
-    pub(crate) fn never() -> Self {
-        Self(Box::pin(pending()))
-    }
-
     pub(crate) fn as_mut(&mut self) -> Pin<&mut (dyn Future<Output = ()> + Send)> {
         self.0.as_mut()
     }
 }
 
-impl<S: Send + Sync + 'static> Participant<S> {
-    /// Runs on the caller's task; `probe` may step in.
-    #[cfg(feature = "test")]
-    #[expect(dead_code, reason = "of the test kit")]
-    pub(crate) fn run_probed(
-        self,
-        bus: Bus,
+#[cfg(feature = "test")]
+impl Part {
+    /// Runs on the caller's task until it ends by itself; `probe` may step in.
+    pub(crate) fn play(
+        &self,
         probe: Arc<dyn Probe>,
     ) -> BoxFuture<'static, Result<Closed, RunError>> {
-        Box::pin(async move { Ok(join(self, bus, Some(probe)).await?(Stop::never()).await) })
+        let joining = (self.join)(Some(probe));
+        Box::pin(async move { Ok(joining.await?(Stop(Box::pin(pending()))).await) })
     }
 }
 

@@ -15,4 +15,5 @@ mod settling;
 mod slow_log;
 mod stage;
 mod steps;
+mod testbus;
 mod timeline;

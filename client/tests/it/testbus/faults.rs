@@ -1,0 +1,172 @@
+//! Whatever goes wrong: what holds, and what does not, with the way to see it again.
+
+use std::collections::{BTreeSet, HashSet};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quadrille::{Failure, Participant, RetryPolicy, State, TestBus, every_fault};
+
+use super::*;
+
+async fn three_orders(t: &TestBus) {
+    shop(t);
+    for order in ["a", "b"] {
+        t.publish(&OrderCreated::of(order)).await;
+    }
+    t.bus().publish(&OrderCreated::of("c")).after(Duration::from_secs(3)).await.unwrap();
+    t.run_to_end().await;
+    let completed: BTreeSet<_> =
+        t.published::<Completed>().into_iter().map(|it| it.order).collect();
+    assert_eq!(completed, ["a", "b", "c"].map(str::to_owned).into());
+    assert_eq!(t.events().len(), 15, "nothing twice");
+}
+
+#[tokio::test]
+async fn a_saga_of_five_services_holds_whatever_goes_wrong() {
+    let faults = every_fault(three_orders).await;
+    // Three points of each of 15 deliveries, the timer, and settled moments.
+    assert!(faults.points >= 46 && faults.runs > 2 * faults.points, "{faults}");
+    assert!(faults.to_string().contains("15 twice"), "{faults}");
+}
+
+#[tokio::test]
+async fn a_scenario_that_only_settles_waits_for_whom_a_fault_has_made_late() {
+    every_fault(async |t: &TestBus| {
+        shop(t);
+        t.publish(&OrderCreated::of("a")).await;
+        t.settle().await;
+        assert_eq!(t.published::<Completed>().len(), 1);
+    })
+    .await;
+}
+
+/// Keeps in memory what it has done, before what follows of it is published.
+async fn forgets(
+    event: OrderCreated,
+    State(done): State<Mutex<HashSet<String>>>,
+) -> Result<Option<Reserved>, Failure> {
+    let first = done.lock().unwrap().insert(event.order.clone());
+    Ok(first.then(|| Reserved::of(&event.order)))
+}
+
+async fn loses_an_emission(t: &TestBus) {
+    t.run(Participant::new("inventory", Mutex::default()).on(forgets));
+    t.publish(&OrderCreated::of("a")).await;
+    t.run_to_end().await;
+    assert_eq!(t.published::<Reserved>().len(), 1, "it was reserved");
+}
+
+#[tokio::test]
+async fn a_lost_emission_is_found_with_the_way_to_see_it_again() {
+    let said = panic_of(every_fault(loses_an_emission)).await;
+    assert!(
+        said.contains("(inventory has handled, and not settled, order.created of a) breaks"),
+        "{said}"
+    );
+    assert!(said.contains("it was reserved"), "{said}");
+    let (_, again) = said.rsplit_once('\n').unwrap();
+    let name = "testbus::faults::a_lost_emission_is_found_with_the_way_to_see_it_again";
+    assert_eq!(again, format!("QUADRILLE_FAULT=\"crash@2 seed=7\" cargo test {name}"));
+}
+
+async fn charges_anew(
+    event: OrderCreated,
+    State(charges): State<Arc<Mutex<Vec<String>>>>,
+) -> Result<Paid, Failure> {
+    charges.lock().unwrap().push(event.order.clone());
+    Ok(Paid::of(&event.order))
+}
+
+#[tokio::test]
+async fn a_doubled_effect_is_found() {
+    let said = panic_of(every_fault(async |t: &TestBus| {
+        let charges = Arc::<Mutex<Vec<String>>>::default();
+        t.run(Participant::new("payment", Arc::clone(&charges)).on(charges_anew));
+        t.publish(&OrderCreated::of("a")).await;
+        t.run_to_end().await;
+        assert_eq!(*charges.lock().unwrap(), ["a"]);
+    }))
+    .await;
+    assert!(said.contains("payment has handled, and not settled"), "{said}");
+    assert!(said.contains("left: [\"a\", \"a\"]"), "{said}");
+}
+
+async fn takes_its_time(event: OrderCreated) -> Result<Reserved, Failure> {
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    Ok(Reserved::of(&event.order))
+}
+
+#[tokio::test]
+async fn a_deadline_that_does_not_hold_is_found() {
+    let said = panic_of(every_fault(async |t: &TestBus| {
+        t.run(Participant::new("inventory", ()).on(takes_its_time));
+        t.publish(&OrderCreated::of("a")).await;
+        t.advance(Duration::from_secs(5)).await;
+        assert_eq!(t.published::<Reserved>().len(), 1, "in time");
+    }))
+    .await;
+    assert!(said.starts_with("late at moment"), "{said}");
+}
+
+#[tokio::test]
+async fn an_event_that_only_a_fault_parks_is_found() {
+    let said = panic_of(every_fault(async |t: &TestBus| {
+        let once = RetryPolicy { max_attempts: 1, ..RetryPolicy::default() };
+        t.run(Participant::new("inventory", ()).retry(once).on(reserve));
+        t.publish(&OrderCreated::of("a")).await;
+        t.run_to_end().await;
+    }))
+    .await;
+    assert!(said.starts_with("timeout at moment") && said.contains("parked"), "{said}");
+}
+
+#[tokio::test]
+async fn a_scenario_that_is_another_each_time_is_said_so() {
+    let runs = std::cell::Cell::new(0);
+    let said = panic_of(every_fault(async |t: &TestBus| {
+        shop(t);
+        runs.set(runs.get() + 1);
+        t.publish(&OrderCreated::of(&format!("order-{}", runs.get()))).await;
+        t.run_to_end().await;
+    }))
+    .await;
+    assert!(said.contains("the scenario is not the same in two runs"), "{said}");
+}
+
+#[tokio::test]
+async fn a_scenario_that_fails_by_itself_is_said_so() {
+    let said = panic_of(every_fault(async |_: &TestBus| panic!("no"))).await;
+    assert_eq!(said, "the scenario fails although nothing goes wrong: no");
+}
+
+/// Runs this test alone in a process of its own.
+fn with_fault(fault: &str) -> (bool, String) {
+    let name = "testbus::faults::a_scenario_for_one_fault";
+    let test = std::env::current_exe().unwrap();
+    let mut command = Command::new(test);
+    command.args(["--exact", name, "--nocapture"]);
+    let output = command.env("QUADRILLE_FAULT", fault).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).unwrap())
+}
+
+/// Part of `the_variable_chooses_one_fault`, and nothing without it.
+#[tokio::test]
+async fn a_scenario_for_one_fault() {
+    if std::env::var("QUADRILLE_FAULT").is_ok() {
+        println!("{}", every_fault(loses_an_emission).await);
+    }
+}
+
+#[test]
+fn the_variable_chooses_one_fault() {
+    let (ok, said) = with_fault("crash@2 seed=7");
+    assert!(!ok && said.contains("crash@2 seed=7"), "{said}");
+    let (ok, said) = with_fault("crash@4 seed=9");
+    assert!(ok && said.contains("1 runs: 1 crash; the scenario holds"), "{said}");
+    let (ok, said) = with_fault("twice@1");
+    assert!(!ok && said.contains("there is no twice at moment 1 of"), "{said}");
+    let (ok, said) = with_fault("what");
+    assert!(!ok && said.contains("says nothing"), "{said}");
+}
