@@ -128,9 +128,9 @@ impl Receipts {
     #[must_use]
     pub fn get(&self, index: usize) -> Option<Receipt> {
         match &self.0 {
-            link::Receipts::Block { first, count, entry, synced, .. } => {
+            link::Receipts::Block { first, count, at, synced, .. } => {
                 let index = u32::try_from(index).ok().filter(|index| index < count)?;
-                let position = Position { entry: *entry, index };
+                let position = Position { entry: at.entry, index: at.index + index };
                 let offset = first + u64::from(index);
                 Some(Receipt::Appended { offset, position, synced: *synced })
             }

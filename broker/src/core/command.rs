@@ -5,7 +5,7 @@ use bytes::Bytes;
 use quadrille_proto::record::{GroupConfig, Resolution, TopicConfig};
 
 use super::refusal::Refusal;
-use super::types::{EventRef, GroupId, MemberId, RunId, TimerId, Token, TopicId};
+use super::types::{EventRef, GroupId, MemberId, Position, RunId, TimerId, Token, TopicId};
 
 /// A command: decided, recorded and applied in one go.
 #[derive(Clone, Debug)]
@@ -144,7 +144,7 @@ pub struct Resolve {
     /// Whose dead letter.
     pub group: GroupId,
     /// The event, by its place in the log.
-    pub at: super::types::Position,
+    pub at: Position,
     /// Retry, skip, replace.
     pub how: Resolution,
     /// The bytes that replace the event for this group.
@@ -184,7 +184,7 @@ pub enum Answer {
 #[expect(missing_docs, reason = "fields are named for what they are; the variant says the rest")]
 pub enum Receipts {
     /// All appended to one topic, one after the other.
-    Block { topic: TopicId, first: u64, count: u32, entry: u64, synced: bool },
+    Block { topic: TopicId, first: u64, count: u32, at: Position, synced: bool },
     /// One by one.
     Each(Vec<Receipt>),
 }
@@ -196,10 +196,11 @@ impl Receipts {
         let Some(Receipt::Appended { event: first, synced }) = receipts.first().copied() else {
             return Self::Each(receipts);
         };
-        let dense = (first.offset..).zip(&receipts).all(|(offset, it)| {
+        // A step's first record settles, so that its events do not begin with index 0.
+        let dense = (first.offset..).zip(first.at.index..).zip(&receipts).all(|(place, it)| {
             matches!(it, Receipt::Appended { event, .. }
                 if event.topic == first.topic
-                    && event.offset == offset
+                    && (event.offset, event.at.index) == place
                     && event.at.entry == first.at.entry)
         });
         match dense {
@@ -207,7 +208,7 @@ impl Receipts {
                 topic: first.topic,
                 first: first.offset,
                 count: u32::try_from(receipts.len()).unwrap_or(u32::MAX),
-                entry: first.at.entry,
+                at: first.at,
                 synced,
             },
             false => Self::Each(receipts),

@@ -368,9 +368,8 @@ pub(super) fn encode(event: Event) -> Bytes {
 
 pub(super) fn one(receipts: Receipts) -> Receipt {
     match receipts {
-        Receipts::Block { topic, first, entry, synced, .. } => {
-            let event = EventRef { topic, offset: first, at: Position { entry, index: 0 } };
-            Receipt::Appended { event, synced }
+        Receipts::Block { topic, first, at, synced, .. } => {
+            Receipt::Appended { event: EventRef { topic, offset: first, at }, synced }
         }
         Receipts::Each(each) => each[0],
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quadrille::{ErrorKind, Event, OrderBy, StartAt, StepError};
+use quadrille::{ErrorKind, Event, OrderBy, Receipt, StartAt, StepError};
 
 use crate::stage::Stage;
 
@@ -26,6 +26,10 @@ fn outputs_inherit_from_the_input_and_have_ids_derived_from_it() {
         stage.bus.group("s").topics(["stock"]).order_by(OrderBy::Nothing).start(StartAt::Beginning),
     );
     let out = [0; 3].map(|_| stage.next(&mut stock));
+    for (receipt, delivery) in receipts.iter().zip(&out) {
+        let Receipt::Appended { position, .. } = receipt else { panic!("{receipt:?}") };
+        assert_eq!(position, delivery.position(), "a receipt tells where the event is");
+    }
     let log_id = stage.engine.opened().log_id;
     let derived = |n| quadrille_proto::ids::derived(log_id, 1, 0, 1, 0, "inventory.reserved", n);
     let first = out[0].event();

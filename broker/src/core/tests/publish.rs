@@ -6,7 +6,7 @@ use quadrille_proto::record::{Kind, TopicConfig};
 
 use crate::core::command::{Answer, Command, NewEvent, Publish, Receipt, Receipts, Step};
 use crate::core::testing::{Bench, encode, event};
-use crate::core::types::TopicId;
+use crate::core::types::{Position, TopicId};
 use crate::limits::Limits;
 
 fn publish(events: Vec<(TopicId, Bytes)>) -> Command {
@@ -86,7 +86,8 @@ fn a_batch_is_one_block_of_dense_offsets() {
     it.publish(topic, event("t", "s", "first"));
     let answer = it.run(publish(vec![(topic, e("a")), (topic, e("b"))]));
     let entry = it.log.entries.len() as u64;
-    let block = Receipts::Block { topic, first: 1, count: 2, entry, synced: true };
+    let at = Position { entry, index: 0 };
+    let block = Receipts::Block { topic, first: 1, count: 2, at, synced: true };
     assert_eq!(answer, Ok(Answer::Published(block)));
 }
 
