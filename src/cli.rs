@@ -6,6 +6,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::demo::{self, DemoArgs};
+use crate::dlq::{self, DlqArgs};
+use crate::saga::{self, SagaArgs};
+use crate::why::{self, WhyArgs};
 
 /// An event bus for choreographed sagas.
 ///
@@ -20,6 +23,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(DemoArgs),
+    Dlq(DlqArgs),
+    Saga(SagaArgs),
+    Why(WhyArgs),
 }
 
 /// Why a command did not do what it was asked.
@@ -31,6 +37,15 @@ pub(crate) enum Failure {
     Run(String),
     /// Stopped by the user, who can go on later. Exit code 130.
     Stopped(String),
+    /// Likewise, with a word for programs, which does not change.
+    Coded {
+        /// The word.
+        code: &'static str,
+        /// The exit code.
+        exit: u8,
+        /// The sentence.
+        text: String,
+    },
 }
 
 impl Failure {
@@ -45,16 +60,45 @@ impl Failure {
 
 /// Parses the arguments and runs. Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped.
 pub(crate) fn main() -> ExitCode {
-    let Command::Demo(args) = Cli::parse().command;
-    let (text, code) = match demo::main(args) {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Input(text)) => (text, 2),
-        Err(Failure::Run(text)) => (text, 1),
-        Err(Failure::Stopped(text)) => (text, 130),
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) if error.use_stderr() && std::env::args().any(|it| it == "--json") => {
+            let text = error.to_string();
+            let text = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            return report("bad_arguments", 2, text, true);
+        }
+        Err(error) => error.exit(),
+    };
+    let json = match &command {
+        Command::Demo(_) => false,
+        Command::Dlq(args) => args.at().json,
+        Command::Saga(args) => args.at().json,
+        Command::Why(args) => args.at.json,
+    };
+    let done = match command {
+        Command::Demo(args) => demo::main(args),
+        Command::Dlq(args) => dlq::main(args),
+        Command::Saga(args) => saga::main(args),
+        Command::Why(args) => why::main(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Input(text)) => report("bad_input", 2, &text, json),
+        Err(Failure::Run(text)) => report("failed", 1, &text, json),
+        Err(Failure::Stopped(text)) => report("stopped", 130, &text, json),
+        Err(Failure::Coded { code, exit, text }) => report(code, exit, &text, json),
+    }
+}
+
+/// Says what went wrong, to people or to programs.
+fn report(code: &str, exit: u8, text: &str, json: bool) -> ExitCode {
+    let line = match json {
+        true => serde_json::json!({ "error": { "code": code, "message": text } }).to_string(),
+        false => format!("quadrille: {text}"),
     };
     // Nobody is left to be told if stderr is gone.
-    let _ = writeln!(io::stderr(), "quadrille: {text}");
-    ExitCode::from(code)
+    let _ = writeln!(io::stderr(), "{line}");
+    ExitCode::from(exit)
 }
 
 #[cfg(test)]

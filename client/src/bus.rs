@@ -13,7 +13,8 @@ use crate::link::{Command, Engine, Link, Options, blocking, gone};
 use crate::publish::Topic;
 use crate::timeline::{EventAt, Timeline, Why};
 use crate::{
-    AdminError, BusInfo, DeadLetter, Position, Read, ReadError, Resolve, TimerId, TopicOptions,
+    AdminError, BusInfo, DeadLetter, GroupInfo, Position, Read, ReadError, Resolve, TimerId,
+    TopicOptions,
 };
 
 /// An event bus. Cheap to clone: all clones are one bus.
@@ -176,6 +177,15 @@ impl Bus {
     /// A group: to subscribe to it, or to look at it and manage it.
     pub fn group(&self, name: &str) -> Group {
         Group::new(self.link.clone(), name)
+    }
+
+    /// All groups, as operators see them, in the order of their creation.
+    ///
+    /// # Errors
+    /// The bus is not available.
+    pub async fn groups(&self) -> Result<Vec<GroupInfo>, AdminError> {
+        let info = self.link.info().await?;
+        Ok(info.groups.into_iter().map(GroupInfo::from).collect())
     }
 
     /// Reads a topic without a group: from its first event to what is there now, unless it is told

@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod behind;
+mod commands;
 mod damage;
 mod full;
 mod handlers;
