@@ -14,7 +14,7 @@ use hdrhistogram::Histogram;
 
 pub use disk::{FileKind, SyncFile, SyncRate, raw_sync_rate};
 pub use goal::{Goal, Goals, Line, Needs};
-pub use raw::raw_round;
+pub use raw::{Ends, observe, raw_round};
 pub use report::{Cell, Report, Spread, Table};
 pub use stage::{Failure, Stage, file_bytes, refuse_memory, resident};
 

@@ -5,10 +5,11 @@
 use std::sync::Arc;
 
 use clap::Parser;
-use quadrille::{Event, Failure as Undecided, Participant, State, TypedEvent};
+use quadrille::{Event, Failure as Undecided, Participant, TypedEvent};
 use quadrille_benches::saga::{IN_FLIGHT, STEPS, Took, processor_time, round};
 use quadrille_benches::{
-    Failure, Goal, Goals, Line, Needs, Options, Report, Spread, Stage, raw_round, refuse_memory,
+    Ends, Failure, Goal, Goals, Line, Needs, Options, Report, Spread, Stage, observe, raw_round,
+    refuse_memory,
 };
 use quadrille_broker::limits::Limits;
 use serde::{Deserialize, Serialize};
@@ -64,12 +65,6 @@ handlers! {
     notify: ShipmentScheduled => NotificationSent,
 }
 
-/// Counts the ends: the last step is durable when its event is delivered.
-async fn end(_: NotificationSent, State(room): State<Arc<Semaphore>>) -> Result<(), Undecided> {
-    room.add_permits(1);
-    Ok(())
-}
-
 fn order() -> OrderCreated {
     let items = (0..4).map(|i| format!("product-{i:04}")).collect();
     OrderCreated { cents: 4_999, items, note: "n".repeat(150) }
@@ -121,7 +116,7 @@ fn table(sagas: u32, pairs: &[(Took, Took)]) -> Result<quadrille_benches::Table,
         Line {
             goal: Goal {
                 what: "sagas/s on typed participants / on raw subscriptions".into(),
-                how: format!("{how}; the typed saga has a fifth participant that counts ends"),
+                how: format!("{how}; a raw fifth subscription counts the ends of both"),
                 needs: Needs::AtLeast(0.8),
             },
             values: pairs.iter().map(|(raw, typed)| rate(typed) / rate(raw)).collect(),
@@ -142,7 +137,7 @@ fn table(sagas: u32, pairs: &[(Took, Took)]) -> Result<quadrille_benches::Table,
 
 async fn raw(options: &Options, sagas: u32) -> Result<Took, Failure> {
     let stage = Stage::open(&options.dir, Limits::default()).await?;
-    let took = raw_round(&stage, sagas).await?;
+    let took = raw_round(&stage, sagas, Ends::Observer).await?;
     stage.close().await?;
     Ok(took)
 }
@@ -158,16 +153,15 @@ async fn typed(options: &Options, sagas: u32) -> Result<Took, Failure> {
             service("shipping").on(ship),
             service("notification").on(notify),
         ];
-        let count = Participant::new("count", room).on(end).concurrency(many);
-        let running = quadrille::run(&stage.bus, (four, count)).into_future();
+        let running = quadrille::run(&stage.bus, four).into_future();
         services.spawn(async move { drop(running.await) });
         // They have joined when their groups are there; without a start, later is too late.
-        for group in ["inventory", "payment", "shipping", "notification", "count"] {
+        for group in ["inventory", "payment", "shipping", "notification"] {
             while !stage.bus.group(group).info().await.is_ok_and(|it| !it.members.is_empty()) {
                 tokio::task::yield_now().await;
             }
         }
-        Ok(())
+        observe(&stage, services, room).await
     };
     let first = || order().event().unwrap_or_default().source("shop");
     let took = round(&stage, sagas, serve, first).await?;

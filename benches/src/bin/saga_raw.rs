@@ -5,7 +5,7 @@
 
 use clap::Parser;
 use quadrille_benches::{
-    Failure, Goal, Goals, Line, Needs, Options, Report, Stage, raw_round, refuse_memory,
+    Ends, Failure, Goal, Goals, Line, Needs, Options, Report, Stage, raw_round, refuse_memory,
 };
 use quadrille_broker::limits::Limits;
 
@@ -28,7 +28,7 @@ fn main() -> Result<(), Failure> {
         let (mut rates, mut bytes) = (Vec::new(), 0.0);
         for _ in 0..rounds {
             let stage = Stage::open(&options.dir, Limits::default()).await?;
-            let took = raw_round(&stage, sagas).await?;
+            let took = raw_round(&stage, sagas, Ends::LastStep).await?;
             rates.push(f64::from(sagas) / took.wall.as_secs_f64());
             bytes = stage.close().await? as f64 / f64::from(sagas);
         }

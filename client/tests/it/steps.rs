@@ -79,9 +79,7 @@ fn a_step_arms_and_cancels_timers() {
     let step = stage.next(&mut events).step().publish("orders", Event::new("late"));
     let receipts =
         stage.run(step.after(second).publish("orders", Event::new("now")).commit()).unwrap();
-    let Some(Receipt::Scheduled { timer, .. }) = receipts.get(0) else {
-        panic!("{receipts:?}")
-    };
+    let Some(Receipt::Scheduled { timer, .. }) = receipts.get(0) else { panic!("{receipts:?}") };
     stage.run(stage.next(&mut events).step().cancel(timer).commit()).unwrap();
     stage.advance(1_000);
     let others = stage.group("o").types(["late", "now"]).start(StartAt::Beginning);
