@@ -158,3 +158,8 @@ pub use quadrille_proto::{Event, EventError, EventView};
 #[cfg(all(doctest, feature = "embedded", feature = "json"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The guide's examples, likewise.
+#[cfg(all(doctest, feature = "test", feature = "derive"))]
+#[doc = include_str!("../../docs/GUIDE.md")]
+struct Guide;

@@ -108,9 +108,17 @@ fn paths_in_the_documents_exist() {
     let files = workspace();
     let exists = |path: &str| {
         root().join(path).exists()
+            || root().join("docs").join(path).exists()
             || files.iter().any(|it| it.path.rsplit('/').next() == Some(path))
     };
-    let documents = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+    let documents = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/GUIDE.md",
+        "docs/PROMISES.md",
+    ];
     let documents = documents.map(|it| file(&files, it));
     holds(documents.into_iter().flat_map(|it| docs::missing_paths(it, exists)));
 }
@@ -123,10 +131,11 @@ fn commands_in_the_documents_exist() {
             Command::new(quadrille()).args(words).arg("--help").output().expect("the command runs");
         String::from_utf8_lossy(&ran.stdout).into_owned()
     };
-    let readme = file(&files, "README.md");
-    let commands = docs::commands(&readme.text);
-    assert!(!commands.is_empty(), "README.md shows no command");
-    holds(commands.iter().flat_map(|it| docs::unknown_words(it, help)));
+    for name in ["README.md", "docs/GUIDE.md"] {
+        let commands = docs::commands(&file(&files, name).text);
+        assert!(!commands.is_empty(), "{name} shows no command");
+        holds(commands.iter().flat_map(|it| docs::unknown_words(it, help)));
+    }
 }
 
 #[test]
