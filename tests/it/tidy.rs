@@ -65,7 +65,7 @@ fn product_code_stays_within_its_budget() {
     let files = workspace();
     let tests = source::test_files(&files);
     let budgets = [
-        ("broker/src/", 15_500),
+        ("broker/src/", 16_000),
         ("client/derive/src/", 450),
         ("client/src/", 7_000),
         ("proto/src/", 1_500),
