@@ -50,6 +50,7 @@ impl Engine {
         let checkpointed =
             shared.make_durable(threads) && shared.upkeep().checkpoint_of_the_end(shared);
         self.0.threads.stop(shared);
+        shared.close_index();
         // From here on nothing may be recorded; what is on its way is written by the log.
         let closed = self.while_open(|state| {
             state.hand_over_all(shared.now(), &*shared.log);

@@ -71,7 +71,8 @@ impl Shared {
         let ticked = self.tick() | self.keepers.tick(now.mono);
         let fetched = self.fetch();
         let kept = self.upkeep().step(self, now);
-        logged || ticked || fetched || kept
+        let indexed = self.index_step();
+        logged || ticked || fetched || kept || indexed
     }
 
     /// What is due by the clock; false if nothing is.
@@ -151,7 +152,9 @@ impl Threads {
             ("quadrille-fetch", Shared::fetch_loop),
             ("quadrille-upkeep", Shared::upkeep_loop),
         ];
-        for (name, work) in loops {
+        let index: (&str, Loop) = ("quadrille-index", Shared::index_loop);
+        let index = shared.indexing.is_some().then_some(index);
+        for (name, work) in loops.into_iter().chain(index) {
             let (shared_there, stop) = (Arc::clone(shared), Arc::clone(&threads.stop));
             let body = move || {
                 let done = catch_unwind(AssertUnwindSafe(|| work(&shared_there, &stop)));

@@ -1,7 +1,7 @@
 //! What people ask: plain data, gathered under the lock and seen when it is safe. What a group or a
 //! topic says of itself is core's; see [`crate::core::info`].
 
-use super::{Engine, Opened, Stamped};
+use super::{Engine, IndexInfo, Opened, Stamped};
 use crate::core::Core;
 use crate::core::durable::Loss;
 use crate::core::info::{DeadInfo, Gauge, GroupInfo, HeldInfo, TopicInfo};
@@ -34,6 +34,8 @@ pub struct BusInfo {
     pub segments: Vec<SegmentInfo>,
     /// Room on the disk.
     pub space: Space,
+    /// How far the index is, if there is one.
+    pub index: Option<IndexInfo>,
 }
 
 impl Engine {
@@ -42,7 +44,7 @@ impl Engine {
         let shared = &self.0.shared;
         let (opened, blocked) = (self.opened(), shared.upkeep().blocked().to_vec());
         let (segments, space) = (shared.log.segments(), shared.log.space());
-        let marks = shared.log.watermarks();
+        let (marks, index) = (shared.log.watermarks(), shared.index_info());
         let (now, queue) = (shared.now(), self.queue_gauge());
         self.view(|core| BusInfo {
             opened,
@@ -56,6 +58,7 @@ impl Engine {
             durable: marks.durable,
             segments,
             space,
+            index,
         })
     }
 

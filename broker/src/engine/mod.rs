@@ -7,12 +7,14 @@
 mod close;
 mod driver;
 mod fetch;
+mod indexing;
 mod info;
 mod keeper;
 mod member;
 mod open;
 mod read;
 mod reveal;
+mod sagas;
 mod sequence;
 mod shared;
 mod state;
@@ -32,11 +34,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub use self::close::CloseReport;
 use self::driver::Threads;
 pub use self::fetch::FetchError;
+use self::indexing::Indexing;
+pub use self::indexing::{Exact, IndexInfo};
 pub use self::info::BusInfo;
 pub use self::keeper::Keeper;
 pub use self::member::{Member, MemberEvent};
 pub use self::read::{Range, Reader, StoredEvent};
+pub use self::sagas::{Counted, Histories, History, Walk};
 use self::shared::Shared;
+#[cfg(feature = "index")]
+pub(crate) use self::shared::message;
 use self::state::State;
 pub use self::ticket::{Outcomes, Stamped, Ticket};
 pub use self::timeline::{GroupName, Look, SagaEvent, Story};
@@ -63,6 +70,9 @@ pub struct Options {
     pub threads: bool,
     /// Seeds every decision that is left to chance.
     pub seed: u64,
+    /// Keep an index of sagas and dead letters: in the directory, if this was built with the feature
+    /// `index`; of a log that is not in a directory, in memory.
+    pub index: bool,
     /// Go on although entries are lost that no checkpoint covers; recorded.
     pub accept_gap: bool,
 }
@@ -74,6 +84,7 @@ impl Default for Options {
             clock: Arc::new(SystemClock::new()),
             threads: true,
             seed: fastrand::u64(..),
+            index: false,
             accept_gap: false,
         }
     }
@@ -159,7 +170,9 @@ impl Engine {
         if options.threads {
             log.spawn(Arc::clone(&options.clock)).map_err(OpenError::Threads)?;
         }
-        Self::start(Arc::new(log), Arc::new(FileBlobs::new(disk)), options)
+        let indexing = (options.index && cfg!(feature = "index"))
+            .then(|| Indexing::new(Some(dir.join("index"))));
+        Self::start_with(Arc::new(log), Arc::new(FileBlobs::new(disk)), options, indexing)
     }
 
     /// An engine over this log, which nobody else uses. With `threads`, the log has threads of its
@@ -172,9 +185,19 @@ impl Engine {
         blobs: Arc<dyn Blobs>,
         options: Options,
     ) -> Result<Self, OpenError> {
+        let indexing = options.index.then(|| Indexing::new(None));
+        Self::start_with(log, blobs, options, indexing)
+    }
+
+    fn start_with(
+        log: Arc<dyn Log>,
+        blobs: Arc<dyn Blobs>,
+        options: Options,
+        indexing: Option<Indexing>,
+    ) -> Result<Self, OpenError> {
         let threads = options.threads;
-        let (state, place, upkeep) = open::open(&log, &blobs, &options, 1)?;
-        let shared = Arc::new(Shared::new(log, blobs, options, state, place, upkeep));
+        let opened = open::open(&log, &blobs, &options, 1)?;
+        let shared = Arc::new(Shared::new(log, blobs, options, opened, indexing));
         let waker = Arc::downgrade(&shared);
         shared.log.set_waker(Arc::new(move || {
             if let Some(shared) = waker.upgrade() {
@@ -392,6 +415,7 @@ impl Drop for Handle {
         // A fenced engine has nothing to give.
         let _ = self.shared.section(|state, now| state.hand_over_all(now, log));
         self.threads.stop(&self.shared);
+        self.shared.close_index();
         // Somebody may still read, and one of the log's threads be about to tell of its last work;
         // the next opening does not wait for them.
         log.abandon();

@@ -11,6 +11,7 @@ use quadrille_proto::Hasher128;
 use quadrille_proto::ids::Sequence;
 use tokio::sync::Semaphore;
 
+use super::indexing::Indexing;
 use super::keeper::Keepers;
 use super::state::State;
 use super::upkeep::Upkeep;
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     hasher: Hasher128,
     /// One at a time: background work, reopening, closing. Taken before `state`.
     upkeep: Mutex<Upkeep>,
+    /// If there is an index. Taken before `state`.
+    pub(super) indexing: Option<Mutex<Indexing>>,
     pub(crate) bells: Bells,
     pub(crate) keepers: Keepers,
     /// Numbers of topics by name, as far as anybody asked. Changed only under the lock of `state`.
@@ -79,6 +82,8 @@ pub(crate) struct Bells {
     pub(crate) fetch: Bell,
     /// The upkeep thread: it has to look again.
     pub(crate) upkeep: Bell,
+    /// The indexing thread: there is more to read.
+    pub(crate) index: Bell,
     /// Whoever closes the engine: something has changed.
     pub(crate) close: Bell,
     /// Whoever drives an engine without threads: for any of these.
@@ -120,9 +125,8 @@ impl Shared {
         log: Arc<dyn Log>,
         blobs: Arc<dyn Blobs>,
         options: Options,
-        state: State,
-        place: Place,
-        upkeep: Upkeep,
+        (state, place, upkeep): (State, Place, Upkeep),
+        indexing: Option<Indexing>,
     ) -> Self {
         let queue = options.limits.queue_bytes.min(Semaphore::MAX_PERMITS);
         let ids = (!options.threads).then(|| Ids::new(options.seed));
@@ -134,6 +138,7 @@ impl Shared {
             queue: Arc::new(Semaphore::new(queue)),
             hasher: place.hasher.clone(),
             upkeep: Mutex::new(upkeep),
+            indexing: indexing.map(Mutex::new),
             bells: Bells::default(),
             keepers: Keepers::default(),
             topics: Mutex::default(),
@@ -271,12 +276,15 @@ pub(crate) struct Rings {
     pub(crate) clock: bool,
     pub(crate) fetch: bool,
     pub(crate) upkeep: bool,
+    pub(crate) index: bool,
     pub(crate) close: bool,
 }
 
 impl Rings {
-    pub(crate) const ALL: Self = Self { clock: true, fetch: true, upkeep: true, close: true };
-    pub(crate) const CLOCK: Self = Self { clock: true, fetch: false, upkeep: false, close: false };
+    pub(crate) const ALL: Self =
+        Self { clock: true, fetch: true, upkeep: true, index: true, close: true };
+    pub(crate) const CLOCK: Self =
+        Self { clock: true, fetch: false, upkeep: false, index: false, close: false };
 }
 
 impl Bells {
@@ -285,6 +293,7 @@ impl Bells {
             (&self.clock, rings.clock),
             (&self.fetch, rings.fetch),
             (&self.upkeep, rings.upkeep),
+            (&self.index, rings.index),
             (&self.close, rings.close),
         ];
         for (bell, _) in all.into_iter().filter(|(_, wanted)| *wanted) {

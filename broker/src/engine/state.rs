@@ -73,6 +73,8 @@ pub(crate) struct Awaited {
     pub(crate) bytes: Option<u64>,
     /// Upkeep: this entry to be durable.
     pub(crate) durable: Option<u64>,
+    /// Indexing: this entry to be durable.
+    pub(crate) index: Option<u64>,
     /// Upkeep: a segment has ended.
     pub(crate) sealed: bool,
     /// Somebody closes the engine and wants to know of everything.
@@ -344,12 +346,13 @@ impl State {
         let upkeep = it.bytes.take_if(|at| *at <= self.log_bytes).is_some()
             | it.durable.take_if(|at| *at <= marks.durable).is_some()
             | std::mem::take(&mut it.sealed);
+        let index = it.index.take_if(|at| *at <= marks.durable).is_some();
         let fetch = std::mem::take(&mut it.fetch);
         let close = it.closing;
         let next = self.next_deadline();
         let sleeping = &mut self.awaited.clock;
         let clock = next.is_some_and(|next| sleeping.take_if(|until| next < *until).is_some());
-        Rings { clock, fetch, upkeep, close }
+        Rings { clock, fetch, upkeep, index, close }
     }
 
     pub(crate) fn close_members(&mut self, why: Closed) {

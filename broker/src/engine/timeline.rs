@@ -35,7 +35,10 @@ pub struct SagaEvent {
 pub struct Story {
     shared: Arc<Shared>,
     lane: (LaneQuery, LaneId),
+    /// Where to read on.
     at: Position,
+    /// The index says that there is nothing from the first of these places to the second.
+    gap: Option<(Position, Position)>,
     max: usize,
     /// In the order of the log.
     pub events: Vec<SagaEvent>,
@@ -70,11 +73,21 @@ pub struct GroupName {
 }
 
 impl Engine {
-    /// The story of a saga; nothing of it is read yet.
+    /// The story of a saga; nothing of it is read yet. With an index it is known which part of the
+    /// log need not be looked through. May wait for it, and read files.
     #[must_use]
     pub fn story(&self, saga: &str) -> Story {
         let lane = (LaneQuery::Saga, self.0.shared.place().hasher.saga(saga));
-        self.no_story(lane)
+        let mut story = self.no_story(lane);
+        if let Some(row) = self.saga_row(saga) {
+            let behind = Position { entry: row.to + 1, index: 0 };
+            let (first, last) = match row.value {
+                Some((row, _)) => (row.first(), row.last().next()),
+                None => (behind, behind),
+            };
+            (story.at, story.gap) = (first, Some((last, behind)));
+        }
+        story
     }
 
     /// The story of one event: of the one at this place, or, if that is the place of another
@@ -129,7 +142,8 @@ impl Engine {
     fn no_story(&self, lane: (LaneQuery, LaneId)) -> Story {
         let shared = Arc::clone(&self.0.shared);
         let max = shared.options.limits.timeline_events;
-        Story { shared, lane, at: Position::default(), max, events: Vec::new(), more: false }
+        let at = Position::default();
+        Story { shared, lane, at, gap: None, max, events: Vec::new(), more: false }
     }
 
     /// Where the events of a story are for every group.
@@ -151,7 +165,9 @@ impl Story {
         let topics = shared.look(|state| state.core.topic_ids());
         while !self.more {
             let reader = EventReader::new(&shared);
-            let to = Position { entry: u64::MAX, index: 0 };
+            let end = Position { entry: u64::MAX, index: 0 };
+            let gap = self.gap.filter(|(from, _)| self.at < *from);
+            let to = gap.map_or(end, |(from, _)| from);
             let wanted = Wanted { query, lane, topics: &topics, from: self.at, to, max: PAGE };
             let refs = index.find(&wanted)?;
             let covered = reader.appended(
@@ -163,8 +179,13 @@ impl Story {
                     }
                 },
             )?;
-            let Some(last) = covered.checked_sub(1).and_then(|last| refs.get(last)) else { break };
-            self.at = last.at.next();
+            let last = covered.checked_sub(1).and_then(|last| refs.get(last));
+            self.at = last.map_or(self.at, |last| last.at.next());
+            if covered == refs.len() && refs.len() < PAGE && gap.is_some() {
+                self.at = gap.map_or(self.at, |(_, to)| to);
+            } else if last.is_none() {
+                break;
+            }
             self.more = self.events.len() > self.max;
         }
         self.events.truncate(self.max);

@@ -7,6 +7,7 @@ mod disk;
 mod driven;
 mod fence;
 mod hostile;
+mod index;
 mod open;
 mod read;
 
