@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::dead_letters::DeadLetterQuery;
 use crate::delivery::millis;
 use crate::group::Group;
 #[cfg(feature = "json")]
 use crate::link::Failure;
 use crate::link::{Command, Engine, Link, Options, blocking, gone};
 use crate::publish::Topic;
-use crate::timeline::{EventAt, Timeline, Why};
+use crate::timeline::{Edge, EventAt, SagaQuery, Timeline, Why};
 use crate::{
     AdminError, BusInfo, DeadLetter, GroupInfo, Position, Read, ReadError, Resolve, TimerId,
     TopicOptions,
@@ -50,7 +51,8 @@ impl Bus {
     /// # let dir = std::env::temp_dir().join(format!("quadrille-open-with-{}", std::process::id()));
     /// use quadrille::{Bus, OpenOptions};
     ///
-    /// let bus = Bus::open_with(&dir, OpenOptions { accept_gap: true }).await?;
+    /// let options = OpenOptions { accept_gap: true, ..OpenOptions::default() };
+    /// let bus = Bus::open_with(&dir, options).await?;
     /// for loss in bus.info().await?.losses {
     ///     eprintln!("{loss}");
     /// }
@@ -63,7 +65,11 @@ impl Bus {
     /// See [`OpenError`].
     pub async fn open_with(dir: impl AsRef<Path>, options: OpenOptions) -> Result<Self, OpenError> {
         let dir: PathBuf = dir.as_ref().into();
-        let options = Options { accept_gap: options.accept_gap, ..Options::default() };
+        let OpenOptions { accept_gap, index } = options;
+        if index && !cfg!(feature = "index") {
+            return Err(OpenError::NoIndex);
+        }
+        let options = Options { accept_gap, index, ..Options::default() };
         Self::open_engine(move || Engine::open(&dir, options)).await
     }
 
@@ -219,8 +225,7 @@ impl Bus {
     /// # Errors
     /// The log cannot be read; the bus is not available.
     pub async fn timeline(&self, saga: &str) -> Result<Timeline, ReadError> {
-        let (story, look) = self.link.story(saga).await?;
-        Ok(Timeline::new(saga, &story.events, story.more, &look))
+        Ok(self.link.timeline(saga).await?)
     }
 
     /// Where an event is for a group, and what it waits for. Prints as a sentence. An event is named
@@ -242,10 +247,35 @@ impl Bus {
             EventAt::Position(at) => Some((*at).into()),
             EventAt::Id(id) => self.link.find_event(number, id.clone()).await?,
         };
-        let (story, look) = self.link.story_of(at.ok_or_else(unknown)?).await?;
-        let event = story.events.first().ok_or_else(unknown)?;
-        Why::new(group, event, &look)
+        let told = self.link.story_of(at.ok_or_else(unknown)?).await?;
+        let event = told.0.events.first().ok_or_else(unknown)?;
+        Why::new(group, event, &told)
             .ok_or_else(|| ReadError::UnknownGroup { group: group.to_owned() })
+    }
+
+    /// Which sagas there are, each with how it stands: say `needs_attention()`, `open()` or nothing,
+    /// and await it.
+    pub fn sagas(&self) -> SagaQuery {
+        SagaQuery::new(self.link.clone())
+    }
+
+    /// What the groups could not process: say which, and await it.
+    pub fn dead_letters_of_all(&self) -> DeadLetterQuery {
+        DeadLetterQuery::new(self.link.clone())
+    }
+
+    /// Which types of events have led to which, most often first, and up to which place in the log
+    /// that is counted; `None` if it takes an index and there is none, or it is not ready.
+    ///
+    /// # Errors
+    /// The bus is not available.
+    pub async fn choreography(&self) -> Result<Option<(Vec<Edge>, Position)>, ReadError> {
+        let edges = self.link.edges().await?;
+        let edge = |it: crate::link::Edge| Edge { from: it.from, to: it.to, count: it.count };
+        Ok(edges.map(|it| {
+            let to = Position { entry: it.to, index: 0 };
+            (it.value.into_iter().map(edge).collect(), to)
+        }))
     }
 
     /// What a group could not process; see [`Group::dead_letters`].
@@ -284,6 +314,11 @@ pub struct OpenOptions {
     /// comes again, what they created is gone. Without it, such a log does not open. What was
     /// accepted is recorded, and listed by [`Bus::info`].
     pub accept_gap: bool,
+    /// Keep an index of sagas and dead letters in the directory's folder `index`: timelines are
+    /// found without looking through the whole log, and tell what is long over. It reads the log
+    /// behind everybody's back, at its ease, and may be deleted at any time the bus is closed.
+    /// Needs the feature `index`.
+    pub index: bool,
 }
 
 /// Why a bus does not open.
@@ -296,6 +331,9 @@ pub enum OpenError {
         /// As given.
         address: String,
     },
+    /// An index was asked for that is not there.
+    #[error("this program was built without an index: build quadrille with the feature `index`")]
+    NoIndex,
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] quadrille_broker::error::OpenError),

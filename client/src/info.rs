@@ -31,6 +31,24 @@ pub struct BusInfo {
     pub blocked: Vec<Blocked>,
     /// What is used of every limit.
     pub limits: Vec<Gauge>,
+    /// How far the index is, if there is one.
+    pub index: Option<IndexInfo>,
+}
+
+/// The index of sagas and dead letters. Prints as a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IndexInfo {
+    /// The number of the last entry that is in.
+    pub position: u64,
+    /// How many entries that are safe on disk are not.
+    pub lag: u64,
+    /// The first entry that may be in; what came before was retired before it was read.
+    pub from: u64,
+    /// How often it was made anew since the bus was opened.
+    pub rebuilt: u64,
+    /// Why it was made anew last, or does not work.
+    pub note: Option<String>,
 }
 
 /// Damage in the log. Prints as a sentence.
@@ -129,6 +147,24 @@ pub struct Gauge {
     pub max: u64,
 }
 
+impl fmt::Display for IndexInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { position, lag, rebuilt, note, .. } = self;
+        write!(f, "the index is at entry #{position}, {lag} behind")?;
+        match note {
+            Some(note) => write!(f, "; it was made anew {rebuilt} times, last because {note}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<link::IndexInfo> for IndexInfo {
+    fn from(it: link::IndexInfo) -> Self {
+        let link::IndexInfo { position, lag, from, rebuilt, note } = it;
+        Self { position, lag, from, rebuilt, note }
+    }
+}
+
 impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { from, to, bytes, reason, accepted } = self;
@@ -191,6 +227,7 @@ impl From<link::BusInfo> for BusInfo {
             pins: it.pins.into_iter().map(pin).collect(),
             blocked: it.blocked.into_iter().map(Blocked::from).collect(),
             limits: it.limits.into_iter().map(Gauge::from).collect(),
+            index: it.index.map(IndexInfo::from),
         }
     }
 }

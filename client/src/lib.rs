@@ -49,7 +49,7 @@
 //! | [`Group::subscribe`] | the group may have been created; no member stays |
 //! | administration: [`Bus::create_topic`], [`Group::pause`], [`Resolve::retry`] and the like | it happens, if it was polled once |
 //! | [`Read::next`], and the stream | no event is skipped |
-//! | [`Bus::timeline`], [`Bus::why`] | nothing changes |
+//! | [`Bus::timeline`], [`Bus::why`], [`Bus::sagas`], [`Bus::dead_letters_of_all`] | nothing changes |
 //! | [`Bus::close`] | it goes on |
 //!
 //! Dropping a [`Delivery`] without a settle counts as an attempt. Dropping a [`Subscription`] leaves
@@ -73,6 +73,8 @@ mod bus;
 #[cfg(all(feature = "embedded", feature = "json"))]
 #[doc(hidden)]
 pub mod check;
+#[cfg(feature = "embedded")]
+mod dead_letters;
 #[cfg(feature = "embedded")]
 mod delivery;
 #[cfg(feature = "embedded")]
@@ -114,13 +116,14 @@ mod words;
 mod api {
     pub use crate::admin::{DeadLetter, GroupInfo, HeldEvent, MemberInfo, Resolve};
     pub use crate::bus::{Bus, OpenError, OpenOptions};
+    pub use crate::dead_letters::{DeadLetterList, DeadLetterQuery, DeadLetterRow, Resolved};
     pub use crate::delivery::Delivery;
     pub use crate::error::{
         AdminError, ErrorKind, Outcome, PublishError, ReadError, Refused, SettleError, StepError,
         SubscribeError, Unsettled,
     };
     pub use crate::group::Group;
-    pub use crate::info::{Blocked, BusInfo, DroppedTail, Gap, Gauge, Loss, Lost, Pin};
+    pub use crate::info::{Blocked, BusInfo, DroppedTail, Gap, Gauge, IndexInfo, Loss, Lost, Pin};
     #[cfg(feature = "json")]
     pub use crate::participant::{
         Begun, Contract, Ctx, Emits, Emitter, Envelope, Extract, Failure, Handler, Handling,
@@ -135,8 +138,8 @@ mod api {
     #[cfg(feature = "test")]
     pub use crate::testing::{Faults, SagaLog, Settled, TestBus, Working, every_fault};
     pub use crate::timeline::{
-        Blocker, Count, EventAt, EventState, GroupState, HoldCause, ParkCause, SagaStatus,
-        Timeline, TimelineEvent, WaitsFor, Why,
+        Blocker, Count, Edge, EventAt, EventState, GroupState, HoldCause, ParkCause, SagaList,
+        SagaQuery, SagaRow, SagaStatus, Timeline, TimelineEvent, WaitsFor, Why,
     };
     #[cfg(feature = "json")]
     pub use crate::typed::{Subscribe, TypedEvent, TypedSubscription};

@@ -9,6 +9,7 @@ mod commands;
 mod damage;
 mod full;
 mod handlers;
+mod index;
 mod kill;
 mod open;
 mod power;

@@ -18,10 +18,11 @@ pub(crate) use quadrille_broker::core::types::{
 };
 pub(crate) use quadrille_broker::core::whereabouts::{Behind, Idle, Wait, Whereabouts};
 pub(crate) use quadrille_broker::engine::{
-    Admission, BusInfo, Engine, Keeper, Look, Member, MemberEvent, Options, Range, Reader,
-    SagaEvent, Story, Ticket,
+    Admission, BusInfo, Engine, Exact, Histories, IndexInfo, Keeper, Look, Member, MemberEvent,
+    Options, Range, Reader, SagaEvent, Story, Ticket, Walk,
 };
 pub(crate) use quadrille_broker::error::{EngineError as Failure, Outcome as FailureOutcome};
+pub(crate) use quadrille_broker::index::{DeadRow, Edge, OddRow, SagaRow};
 pub(crate) use quadrille_broker::log::{Gap, TailDropped};
 #[cfg(feature = "test")]
 pub(crate) use quadrille_broker::log::{Log, MemBlobs, MemLog, Read as LogRead};
@@ -32,6 +33,7 @@ pub(crate) use quadrille_broker::upkeep::{Blocker, Pin, Place};
 
 use tokio::task::JoinError;
 
+use crate::timeline::Timeline;
 use crate::{Event, Outcome, ReadError, StoredEvent, TopicOptions};
 
 impl From<FailureOutcome> for Outcome {
@@ -169,10 +171,11 @@ impl Link {
         Ok(stored.collect())
     }
 
-    /// The events of a saga, and where they are for the groups, as of one moment.
-    pub(crate) async fn story(&self, saga: &str) -> Result<(Story, Look), Failure> {
+    /// A saga as it stands, as of one moment.
+    pub(crate) async fn timeline(&self, saga: &str) -> Result<Timeline, Failure> {
         let Self::Embedded(engine) = self;
-        let mut story = engine.story(saga);
+        let id = saga.to_owned();
+        let mut story = self.aside(move |engine| fine(engine.story(&id))).await?;
         let mut look = None;
         // A saga that is never quiet is told as of the last look.
         for _ in 0..LOOKS {
@@ -184,15 +187,73 @@ impl Link {
         }
         let look = look.ok_or_else(|| unread(&"nobody has looked"))?;
         story.cut(&look);
-        Ok((story, look))
+        let (story, look, histories) = self.histories(story, look).await?;
+        Ok(Timeline::new(saga, &story.events, story.more, &look, histories.as_ref()))
+    }
+
+    /// How the events of a story were dealt with, as far as that is known.
+    async fn histories(&self, story: Story, look: Look) -> Result<ToldStory, Failure> {
+        self.aside(move |engine| {
+            let histories = engine.histories(&story, &look);
+            fine((story, look, histories))
+        })
+        .await
+    }
+
+    /// A walk over sagas.
+    pub(crate) fn walk(&self, newest: bool, open: bool) -> Walk {
+        let Self::Embedded(engine) = self;
+        engine.walk(newest, open)
+    }
+
+    /// The next sagas of a walk.
+    pub(crate) async fn walk_on(
+        &self,
+        mut walk: crate::timeline::Walk,
+        max: usize,
+    ) -> Result<(crate::timeline::Walk, Vec<String>), Failure> {
+        self.aside(move |_| {
+            let found = match &mut walk {
+                crate::timeline::Walk::Log(walk) => walk.next(max),
+                crate::timeline::Walk::Of(sagas) => Ok(sagas.take(max).collect()),
+            };
+            found.map(|found| (walk, found))
+        })
+        .await
+    }
+
+    /// What the index has counted of a saga, if it knows all of it.
+    pub(crate) async fn saga_row(
+        &self,
+        saga: &str,
+    ) -> Result<Option<(SagaRow, Vec<String>)>, Failure> {
+        let saga = saga.to_owned();
+        let row = self.aside(move |engine| fine(engine.saga_row(&saga))).await?;
+        Ok(row.filter(|it| it.whole).and_then(|it| it.value))
+    }
+
+    /// Unresolved dead letters of all groups.
+    pub(crate) async fn all_dead_letters(&self) -> Result<(Vec<(String, DeadInfo)>, u64), Failure> {
+        let Self::Embedded(engine) = self;
+        engine.all_dead_letters().await
+    }
+
+    /// All dead letters that the index knows.
+    pub(crate) async fn dead_rows(&self) -> Result<Option<Exact<Vec<DeadRow>>>, Failure> {
+        self.aside(|engine| fine(engine.dead_rows())).await
+    }
+
+    /// Which types have led to which.
+    pub(crate) async fn edges(&self) -> Result<Option<Exact<Vec<Edge>>>, Failure> {
+        self.aside(|engine| fine(engine.edges())).await
     }
 
     /// The event at a place, and where it is for the groups.
-    pub(crate) async fn story_of(&self, at: Position) -> Result<(Story, Look), Failure> {
+    pub(crate) async fn story_of(&self, at: Position) -> Result<ToldStory, Failure> {
         let Self::Embedded(engine) = self;
         let story = self.aside(move |engine| engine.story_of(at)).await?;
         let look = engine.look(&story).await?;
-        Ok((story, look))
+        self.histories(story, look).await
     }
 
     /// Looks for an event of a group by its id.
@@ -298,6 +359,14 @@ pub(crate) async fn blocking<T: Send + 'static>(
 
 /// How often a saga is looked at that goes on meanwhile.
 const LOOKS: usize = 8;
+
+/// What cannot fail.
+fn fine<T>(it: T) -> Result<T, std::convert::Infallible> {
+    Ok(it)
+}
+
+/// Events, where they are, and how they were dealt with.
+pub(crate) type ToldStory = (Story, Look, Option<Exact<Histories>>);
 
 /// Something could not be read.
 fn unread(error: &dyn fmt::Display) -> Failure {

@@ -11,16 +11,25 @@ use super::{
     TimelineEvent, WaitsFor,
 };
 use crate::Position;
-use crate::link::{Behind, Idle, Look, SagaEvent, Wait, Whereabouts};
+use crate::link::{
+    Behind, DeadRow, Exact, Histories, Idle, Look, OddRow, SagaEvent, Wait, Whereabouts,
+};
 
 /// The bus's own events only say again what the tree shows.
 const RESERVED: &str = "quadrille.";
 
 impl Timeline {
     /// `events` are those that the look has seen.
-    pub(crate) fn new(saga: &str, events: &[SagaEvent], more: bool, look: &Look) -> Self {
-        let seen = events.iter().zip(&look.places);
-        let seen = seen.map(|(event, places)| (TimelineEvent::new(event, places, look), event));
+    pub(crate) fn new(
+        saga: &str,
+        events: &[SagaEvent],
+        more: bool,
+        look: &Look,
+        known: Option<&Exact<Histories>>,
+    ) -> Self {
+        let seen = (0..look.places.len()).zip(events);
+        let seen =
+            seen.map(|(index, event)| (TimelineEvent::new(event, index, look, known), event));
         let told = seen.filter(|(it, _)| !it.topic.starts_with(RESERVED));
         let (mut events, raw): (Vec<_>, Vec<_>) = told.unzip();
         find_causes(&mut events, &raw);
@@ -42,15 +51,29 @@ impl Timeline {
 }
 
 impl TimelineEvent {
-    pub(crate) fn new(event: &SagaEvent, places: &[Whereabouts], look: &Look) -> Self {
+    /// The event at this index of the look, and of what is known of how it went.
+    pub(crate) fn new(
+        event: &SagaEvent,
+        index: usize,
+        look: &Look,
+        known: Option<&Exact<Histories>>,
+    ) -> Self {
         let view = view(event);
         let at = event.head.event;
         let topic = look.topics.iter().find(|(id, _)| *id == at.topic);
         let by = |id| look.groups.iter().find(|group| group.id == id).map(|it| it.name.clone());
-        let groups = look.groups.iter().zip(places).map(|(group, place)| GroupState {
-            group: group.name.clone(),
-            state: EventState::from(place),
+        let rows = known.and_then(|it| it.value.settled.get(index));
+        let places = look.places.get(index).into_iter().flatten();
+        let groups = look.groups.iter().zip(places).enumerate().map(|(number, (group, place))| {
+            let row = rows.and_then(|rows| rows.get(number)).and_then(Option::as_ref);
+            let state = match place {
+                Whereabouts::Settled => EventState::settled(row, known.is_some_and(|it| it.whole)),
+                other => other.into(),
+            };
+            GroupState { group: group.name.clone(), state }
         });
+        let emitted = known.and_then(|it| it.value.emitted.get(index)).copied().flatten();
+        let whole = known.is_some_and(|it| it.whole) && event.emitted_by.is_some();
         Self {
             ty: view.ty.to_owned(),
             id: view.id.to_owned(),
@@ -62,9 +85,19 @@ impl TimelineEvent {
             turn: event.head.turn,
             cause: None,
             emitted_by: event.emitted_by.and_then(|(group, _)| by(group)),
-            attempt: None,
+            attempt: attempt(emitted.as_ref(), whole),
             groups: groups.filter(|it| it.state != EventState::NotForIt).collect(),
         }
+    }
+}
+
+/// At which attempt something was done: nothing is on record of the first one.
+fn attempt(row: Option<&OddRow>, whole: bool) -> Option<u32> {
+    match row {
+        Some(row) if row.done_at > 0 => Some(row.done_at),
+        // That it is settled is known before it is durable, and so before the index knows.
+        Some(row) if row.pending > 0 => Some(row.pending + 1),
+        _ => whole.then_some(1),
     }
 }
 
@@ -149,6 +182,17 @@ impl From<&Whereabouts> for EventState {
 }
 
 impl EventState {
+    fn settled(row: Option<&(OddRow, Option<DeadRow>)>, whole: bool) -> Self {
+        match row {
+            Some((row, _)) if row.late => Self::Late,
+            Some((row, dead)) if row.skipped => {
+                let how = dead.as_ref().and_then(|it| it.resolved.clone()).unwrap_or_default();
+                Self::Skipped { by: how.by, comment: how.comment }
+            }
+            row => Self::Settled { attempt: attempt(row.map(|(row, _)| row), whole) },
+        }
+    }
+
     fn waiting(wait: &Wait) -> Self {
         let blocker = |(at, state): &(crate::link::EventRef, Box<Whereabouts>)| {
             Box::new(Blocker { position: at.at.into(), state: Self::from(&**state) })

@@ -3,6 +3,7 @@
 //! it comes from what the link speaks in `convert`.
 
 mod convert;
+mod list;
 mod mermaid;
 mod text;
 mod tree;
@@ -10,6 +11,8 @@ mod why;
 
 use std::time::Duration;
 
+pub(crate) use self::list::Walk;
+pub use self::list::{SagaList, SagaQuery, SagaRow};
 pub use self::why::{EventAt, Why};
 use crate::Position;
 
@@ -111,6 +114,13 @@ pub enum EventState {
     },
     /// It was settled because its saga had turned back before it came.
     Late,
+    /// It was parked, and somebody has decided to go on without it.
+    Skipped {
+        /// Who.
+        by: String,
+        /// Why.
+        comment: String,
+    },
     /// It waits for its turn.
     Waiting {
         /// What is first in its lane.
@@ -184,6 +194,18 @@ pub struct Blocker {
     pub position: Position,
     /// Where it is for the same group.
     pub state: EventState,
+}
+
+/// One type of events has led to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Edge {
+    /// The type of the cause.
+    pub from: String,
+    /// The type of the effect.
+    pub to: String,
+    /// How often. Effects that came very long after their cause are not counted.
+    pub count: u64,
 }
 
 /// How many. Prints as `3`, or `3+`.

@@ -126,6 +126,13 @@ impl Display for EventState {
             }
             Self::Settled { .. } => f.write_str("done"),
             Self::Late => f.write_str("late: the saga had turned back"),
+            Self::Skipped { by, comment } => {
+                f.write_str("skipped")?;
+                if !by.is_empty() {
+                    write!(f, " by {}", plain(by))?;
+                }
+                write!(f, "{}", Because(comment))
+            }
             Self::Waiting { behind, ahead, seen, attempts, waits_for } => {
                 f.write_str("waiting")?;
                 match behind {

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use super::text::{After, Because, Short, plain};
 use super::{EventState, HoldCause, TimelineEvent, WaitsFor};
 use crate::Position;
-use crate::link::{Look, SagaEvent};
+use crate::link::{SagaEvent, ToldStory};
 
 /// Which event is meant: by its place in the log, or by its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,14 +57,15 @@ impl From<String> for EventAt {
 
 impl Why {
     /// `None` if the group is not there any more.
-    pub(crate) fn new(group: &str, event: &SagaEvent, look: &Look) -> Option<Self> {
-        let places = look.places.first()?;
-        let place = look.groups.iter().zip(places).find(|(it, _)| it.name == group)?.1;
+    pub(crate) fn new(group: &str, raw: &SagaEvent, (_, look, known): &ToldStory) -> Option<Self> {
+        look.groups.iter().find(|it| it.name == group)?;
+        let event = TimelineEvent::new(raw, 0, look, known.as_ref());
+        let state = event.groups.iter().find(|it| it.group == group).map(|it| it.state.clone());
         Some(Self {
             group: group.to_owned(),
-            event: TimelineEvent::new(event, places, look),
-            saga: super::convert::view(event).saga_or_id().to_owned(),
-            state: place.into(),
+            event,
+            saga: super::convert::view(raw).saga_or_id().to_owned(),
+            state: state.unwrap_or(EventState::NotForIt),
             exact_to: Position { entry: look.end, index: 0 },
             commands: None,
         })
@@ -108,6 +109,7 @@ impl Display for Why {
             EventState::Settled { .. } => {
                 write!(f, " is done in {group}, or lies before its beginning")
             }
+            skipped @ EventState::Skipped { .. } => write!(f, " was {skipped} (in {group})"),
             EventState::Late => {
                 write!(f, " was late in {group}: its saga had turned back before it came")
             }
@@ -155,6 +157,7 @@ impl Display for Verb<'_> {
             EventState::Superseded { .. } => "was superseded",
             EventState::Waiting { .. } => "waits",
             EventState::Late => "was late",
+            EventState::Skipped { .. } => "was skipped",
             EventState::Settled { .. } => "is done",
             EventState::NotForIt => "is not for it",
         })
@@ -192,7 +195,10 @@ impl Display for Rest<'_> {
                 WaitsFor::Room => f.write_str(", whose members are all busy"),
                 WaitsFor::Lanes => f.write_str(", which has too many unfinished lanes"),
             },
-            EventState::Late | EventState::Settled { .. } | EventState::NotForIt => Ok(()),
+            EventState::Late
+            | EventState::Skipped { .. }
+            | EventState::Settled { .. }
+            | EventState::NotForIt => Ok(()),
         }
     }
 }

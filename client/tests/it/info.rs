@@ -57,7 +57,9 @@ async fn a_gap_is_refused_until_it_is_accepted_and_is_listed_ever_after() {
     assert!(refused.to_string().contains("accept_gap"), "{refused}");
     let OpenError::Log(LogError::Gap { from, to, .. }) = refused else { panic!("{refused}") };
 
-    let bus = Bus::open_with(&dir, OpenOptions { accept_gap: true }).await.unwrap();
+    let bus = Bus::open_with(&dir, OpenOptions { accept_gap: true, ..OpenOptions::default() })
+        .await
+        .unwrap();
     let info = bus.info().await.unwrap();
     let [gap] = &info.gaps[..] else { panic!("{info:?}") };
     assert_eq!((gap.from, gap.to, gap.accepted), (from, to, true));

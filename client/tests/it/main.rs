@@ -11,6 +11,7 @@ mod messages;
 mod participants;
 mod publishing;
 mod reading;
+mod sagas;
 mod settling;
 mod slow_log;
 mod stage;

@@ -25,12 +25,22 @@ impl Stage {
     }
 
     pub(crate) fn with(limits: Limits) -> Self {
+        Self::open(limits, false)
+    }
+
+    /// Likewise, with an index, in memory.
+    pub(crate) fn indexed() -> Self {
+        Self::open(Limits::default(), true)
+    }
+
+    fn open(limits: Limits, index: bool) -> Self {
         let clock = Arc::new(ManualClock::new(Now { mono: 1_000, wall: 1_700_000_000_000 }));
         let options = Options {
             limits,
             clock: Arc::clone(&clock) as _,
             threads: false,
             seed: 7,
+            index,
             ..Options::default()
         };
         let engine = Engine::start(SlowLog::new(), Arc::<MemBlobs>::default(), options).unwrap();

@@ -99,7 +99,7 @@ fn an_event_waits_for_a_member_and_then_is_out_with_it() {
     assert_eq!(timeline(&stage).status, SagaStatus::Running);
 
     stage.run(delivery.ack()).unwrap();
-    assert_eq!(states(&stage), [EventState::Settled { attempt: None }]);
+    assert_eq!(states(&stage), [EventState::Settled { attempt: Some(1) }]);
     let done = SagaStatus::AtRest { turned_back: false };
     assert_eq!(timeline(&stage).status, done);
     assert!(sentence(&stage, 0).contains("is done in payment"));
@@ -219,7 +219,7 @@ fn a_stuck_saga_is_drawn_with_its_reason_and_the_commands_that_resolve_it() {
         "\
 order-17  needs attention  3m03s   waiting at payment
 └─ order.created              order       {first}
-   └─ inventory.reserved      inventory   {parked}
+   └─ inventory.reserved      inventory   {parked}   done at attempt 2
       └─ payment              parked after 2 attempts: unexpected currency \"XTS\"     behind it: 0
          quadrille dlq show payment {number} --data demo-data · dlq retry payment {number} … · dlq skip payment {number} …"
     );
