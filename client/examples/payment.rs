@@ -1,5 +1,7 @@
 //! The README's service, and its test: `cargo test --example payment`.
 
+#![expect(clippy::print_stdout, reason = "a program for people")]
+
 use std::sync::Arc;
 
 use quadrille::{Bus, Ctx, Event, Failure, OrFail, Participant, State};

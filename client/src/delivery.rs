@@ -91,9 +91,7 @@ impl Delivery {
     /// The topic it is in; empty if the group has got that topic after this member joined.
     #[must_use]
     pub fn topic(&self) -> &str {
-        let topics = &self.hand.hands.topics;
-        let found = topics.iter().find(|(id, _)| *id == self.delivered.token.event.topic);
-        found.map_or("", |(_, name)| name)
+        self.hand.hands.topic(self.delivered.token.event.topic)
     }
 
     /// The group it was handed out for.

@@ -156,6 +156,12 @@ impl Hands {
         self.hands().into_iter().flat_map(open).collect()
     }
 
+    /// The name of a topic; empty if the group has got it after this member joined.
+    pub(crate) fn topic(&self, number: u32) -> &str {
+        let found = self.topics.iter().find(|(id, _)| *id == number);
+        found.map_or("", |(_, name)| name)
+    }
+
     /// The next run with an event that may be yielded now.
     pub(crate) fn poll_ready(
         self: &Arc<Self>,

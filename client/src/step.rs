@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use quadrille_proto::ids;
+use quadrille_proto::{EventView, ids};
 
 use crate::delivery::millis;
 use crate::link::{Answer, Command, Failure, Link, NewEvent, Refusal, Step, Ticket, Token};
@@ -30,12 +30,11 @@ pub struct StepBuilder {
     cancel: Vec<u64>,
 }
 
-/// What a step is to publish.
 #[derive(Debug)]
-pub(crate) struct Output {
-    pub(crate) topic: Cow<'static, str>,
-    pub(crate) event: Event,
-    pub(crate) after: Option<Duration>,
+struct Output {
+    topic: Cow<'static, str>,
+    event: Event,
+    after: Option<Duration>,
 }
 
 /// The same with all that it inherits, encoded: it is published so, and nothing is added.
@@ -114,7 +113,12 @@ impl StepBuilder {
         };
         let sealed = std::mem::take(&mut self.sealed);
         let events = address(input, sealed, topic_or_create).and_then(|mut events| {
-            events.extend(address(input, seal(input, outputs), Link::topic)?);
+            let drafts = outputs.iter().map(|it| Draft {
+                topic: it.topic.clone(),
+                event: it.event.view(),
+                after: it.after,
+            });
+            events.extend(address(input, seal(input, drafts.collect()), Link::topic)?);
             Ok(events)
         });
         let events = match events {
@@ -129,22 +133,52 @@ impl StepBuilder {
     }
 }
 
+/// What a step publishes, borrowed from whatever holds it.
+pub(crate) struct Draft<'a> {
+    pub(crate) topic: Cow<'static, str>,
+    pub(crate) event: EventView<'a>,
+    pub(crate) after: Option<Duration>,
+}
+
 /// Gives outputs of a step what they inherit from its input, and encodes them.
-pub(crate) fn seal(input: &Delivery, outputs: Vec<Output>) -> Vec<Sealed> {
-    let link = &input.hand().hands.link;
-    let now = link.now().wall;
-    let types: Vec<&str> = outputs.iter().map(|output| output.event.view().ty).collect();
-    let of_its_type = |(i, ty)| types.iter().take(i).filter(|it| *it == ty).count();
-    let ordinals: Vec<usize> = types.iter().enumerate().map(of_its_type).collect();
+pub(crate) fn seal(input: &Delivery, drafts: Vec<Draft<'_>>) -> Vec<Sealed> {
+    let hands = &input.hand().hands;
+    let (now, cause, token) = (hands.link.now().wall, input.event(), input.token());
     let mut buffer = BytesMut::new();
-    let sealed =
-        outputs.into_iter().zip(ordinals).map(|(Output { topic, event, after }, ordinal)| {
-            let mut event = inherit(input, event, u32::try_from(ordinal).unwrap_or(u32::MAX));
-            link.seal(&mut event, now);
-            event.encode(&mut buffer);
-            Sealed { topic, bytes: buffer.split().freeze(), after }
+    let mut sealed = Vec::with_capacity(drafts.len());
+    for (at, draft) in drafts.iter().enumerate() {
+        let mut event = draft.event;
+        let derived;
+        if event.id.is_empty() {
+            let before = drafts.iter().take(at).filter(|it| it.event.ty == event.ty).count();
+            let ordinal = u32::try_from(before).unwrap_or(u32::MAX);
+            let (topic, offset) = (token.event.topic, token.event.offset);
+            derived = ids::derived(hands.log_id, topic, offset, token.group, 0, event.ty, ordinal);
+            event.id = &derived;
+        }
+        inherit(&mut event, &cause, input.turn(), now);
+        event.encode(&mut buffer);
+        sealed.push(Sealed {
+            topic: draft.topic.clone(),
+            bytes: buffer.split().freeze(),
+            after: draft.after,
         });
-    sealed.collect()
+    }
+    sealed
+}
+
+/// What an output does not say itself.
+fn inherit<'a>(event: &mut EventView<'a>, cause: &EventView<'a>, turn: u32, now: u64) {
+    let or = |said: &'a str, inherited: &'a str| if said.is_empty() { inherited } else { said };
+    event.saga = or(event.saga, cause.saga_or_id());
+    event.cause = or(event.cause, cause.id);
+    event.traceparent = or(event.traceparent, cause.traceparent);
+    if event.turn == 0 {
+        event.turn = turn;
+    }
+    if event.time == 0 {
+        event.time = now;
+    }
 }
 
 /// Topics get their numbers, delays their time.
@@ -165,34 +199,6 @@ fn address(
 fn topic_or_create(link: &Link, name: &str) -> Result<u32, Failure> {
     // Why it was refused comes later than this is needed; the next attempt meets it again.
     link.topic_or_create(name)?.map_err(|_| Refusal::UnknownTopic(name.to_owned()).into())
-}
-
-fn inherit(input: &Delivery, mut event: Event, ordinal: u32) -> Event {
-    let (cause, token) = (input.event(), input.token());
-    let said = event.view();
-    let id = said.id.is_empty().then(|| {
-        let (log_id, topic, offset) =
-            (input.hand().hands.log_id, token.event.topic, token.event.offset);
-        ids::derived(log_id, topic, offset, token.group, 0, said.ty, ordinal)
-    });
-    let (saga, cause_id) = (said.saga.is_empty(), said.cause.is_empty());
-    let (turn, traceparent) = (said.turn == 0, said.traceparent.is_empty());
-    if let Some(id) = id {
-        event = event.id(id);
-    }
-    if saga {
-        event = event.saga(cause.saga_or_id());
-    }
-    if cause_id {
-        event = event.cause(cause.id);
-    }
-    if turn {
-        event = event.turn(input.turn());
-    }
-    if traceparent {
-        event = event.traceparent(cause.traceparent);
-    }
-    event
 }
 
 /// A step that is recorded. Its output has a receipt for every event, in their order.

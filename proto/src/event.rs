@@ -187,22 +187,7 @@ impl Event {
 
     /// Appends its bytes, fields in the order of their numbers, which is the order of routing.
     pub fn encode(&self, out: &mut BytesMut) {
-        let view = self.view();
-        out.reserve(view.encoded_len);
-        put_unless_empty(tag::ID, view.id.as_bytes(), out);
-        put_unless_empty(tag::TYPE, view.ty.as_bytes(), out);
-        put_unless_empty(tag::SOURCE, view.source.as_bytes(), out);
-        put_unless_empty(tag::SAGA, view.saga.as_bytes(), out);
-        put_unless_empty(tag::KEY, view.key.as_bytes(), out);
-        put_unless_empty(tag::SUBJECT, view.subject.as_bytes(), out);
-        put_unless_zero(tag::TURN, view.turn.into(), out);
-        put_unless_zero(tag::SCHEMA, view.schema.into(), out);
-        put_unless_zero(tag::TIME, view.time, out);
-        put_unless_empty(tag::CAUSE, view.cause.as_bytes(), out);
-        put_unless_empty(tag::CONTENT_TYPE, view.content_type.as_bytes(), out);
-        put_unless_empty(tag::TRACEPARENT, view.traceparent.as_bytes(), out);
-        out.put_slice(view.headers);
-        put_unless_empty(tag::DATA, view.data, out);
+        self.view().encode(out);
     }
 
     /// An owned copy of an encoded event. Unknown fields are not kept: forward bytes, not copies.
@@ -211,6 +196,27 @@ impl Event {
     /// As [`EventView::parse`].
     pub fn decode(bytes: &[u8]) -> Result<Self, EventError> {
         EventView::parse(bytes).map(Self::from)
+    }
+}
+
+impl EventView<'_> {
+    /// Appends the bytes of an event with these fields; see [`Event::encode`].
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.reserve(encoded_len(self));
+        put_unless_empty(tag::ID, self.id.as_bytes(), out);
+        put_unless_empty(tag::TYPE, self.ty.as_bytes(), out);
+        put_unless_empty(tag::SOURCE, self.source.as_bytes(), out);
+        put_unless_empty(tag::SAGA, self.saga.as_bytes(), out);
+        put_unless_empty(tag::KEY, self.key.as_bytes(), out);
+        put_unless_empty(tag::SUBJECT, self.subject.as_bytes(), out);
+        put_unless_zero(tag::TURN, self.turn.into(), out);
+        put_unless_zero(tag::SCHEMA, self.schema.into(), out);
+        put_unless_zero(tag::TIME, self.time, out);
+        put_unless_empty(tag::CAUSE, self.cause.as_bytes(), out);
+        put_unless_empty(tag::CONTENT_TYPE, self.content_type.as_bytes(), out);
+        put_unless_empty(tag::TRACEPARENT, self.traceparent.as_bytes(), out);
+        out.put_slice(self.headers);
+        put_unless_empty(tag::DATA, self.data, out);
     }
 }
 
@@ -257,6 +263,19 @@ impl JsonError {
     }
 }
 
+/// The media type of [`json`] payloads.
+#[cfg(feature = "json")]
+pub const JSON: &str = "application/json";
+
+/// `value` as a payload in JSON.
+///
+/// # Errors
+/// A value that has no JSON form, such as a map whose keys are not text.
+#[cfg(feature = "json")]
+pub fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, JsonError> {
+    Ok(serde_json::to_vec(value)?)
+}
+
 #[cfg(feature = "json")]
 impl Event {
     /// Sets the payload to `value` as JSON, and the media type to `application/json`.
@@ -264,7 +283,7 @@ impl Event {
     /// # Errors
     /// A value that has no JSON form, such as a map whose keys are not text.
     pub fn json<T: serde::Serialize + ?Sized>(self, value: &T) -> Result<Self, JsonError> {
-        Ok(self.data(serde_json::to_vec(value)?).content_type("application/json"))
+        Ok(self.data(json(value)?).content_type(JSON))
     }
 }
 

@@ -18,7 +18,6 @@ pub struct Ctx(Arc<Facts>);
 struct Facts {
     participant: Arc<str>,
     bytes: Bytes,
-    topic: Box<str>,
     offset: u64,
     position: Position,
     attempt: u32,
@@ -34,7 +33,6 @@ impl Ctx {
         Self(Arc::new(Facts {
             participant: Arc::clone(participant),
             bytes: delivery.bytes().clone(),
-            topic: delivery.topic().into(),
             offset: delivery.offset(),
             position: delivery.position(),
             attempt: delivery.attempt(),
@@ -62,7 +60,6 @@ impl Ctx {
         Self(Arc::new(Facts {
             participant: "test".into(),
             bytes: bytes.freeze(),
-            topic: "test".into(),
             offset: 0,
             position: Position { entry: 1, index: 0 },
             attempt: 1,
@@ -164,7 +161,7 @@ impl Ctx {
     }
 
     pub(crate) fn topic(&self) -> &str {
-        &self.0.topic
+        self.0.hand.as_ref().map_or("test", |(hand, token)| hand.hands.topic(token.event.topic))
     }
 
     pub(crate) fn offset(&self) -> u64 {

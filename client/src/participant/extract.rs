@@ -203,7 +203,7 @@ pub struct Tx<T: Send + 'static> {
 impl<T: Send + 'static> Tx<T> {
     /// For a handler that is tested as a plain function: nobody commits it.
     pub fn new(transaction: T) -> Self {
-        Self { open: Some(Box::new(transaction)), slot: Slot::default() }
+        Self { open: Some(Box::new(transaction)), slot: Slot::none() }
     }
 }
 
@@ -273,17 +273,29 @@ impl TxType {
 }
 
 /// Where a transaction lies while nobody works with it.
-#[derive(Clone, Default)]
-pub(crate) struct Slot(Arc<Mutex<Option<Box<dyn Any + Send>>>>);
+#[derive(Clone)]
+pub(crate) struct Slot(Option<Arc<Mutex<Place>>>);
+
+type Place = Option<Box<dyn Any + Send>>;
 
 impl Slot {
-    pub(crate) fn put(&self, transaction: Box<dyn Any + Send>) {
-        let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(transaction);
+    /// There is no inbox.
+    pub(crate) const fn none() -> Self {
+        Self(None)
+    }
+
+    pub(crate) fn holding(transaction: Box<dyn Any + Send>) -> Self {
+        Self(Some(Arc::new(Mutex::new(Some(transaction)))))
+    }
+
+    fn put(&self, transaction: Box<dyn Any + Send>) {
+        let Some(slot) = &self.0 else { return };
+        let before = slot.lock().unwrap_or_else(PoisonError::into_inner).replace(transaction);
         drop(before);
     }
 
     pub(crate) fn take(&self) -> Option<Box<dyn Any + Send>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

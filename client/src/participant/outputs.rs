@@ -4,12 +4,13 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use quadrille_proto::event;
 use serde::Serialize;
 
 use super::Failure;
-use crate::step::Output;
+use crate::step::Draft;
 use crate::typed::TypedEvent;
-use crate::{Event, TimerId};
+use crate::{EventView, TimerId};
 
 /// What a handler may return in `Ok`: `()`, an event, an `Option`, a `Vec`, a tuple of these, an
 /// enum with [`derive(Outputs)`](derive@crate::Outputs), or a [`Step`].
@@ -63,6 +64,37 @@ pub struct Emitter {
     cancel: Vec<TimerId>,
 }
 
+/// An event that a handler emits: what its type says of it, and its data.
+#[derive(Debug)]
+pub(crate) struct Output {
+    ty: &'static str,
+    topic: &'static str,
+    schema: u32,
+    key: String,
+    saga: String,
+    data: Vec<u8>,
+    after: Option<Duration>,
+}
+
+impl Output {
+    fn of<E: TypedEvent + Serialize>(event: &E, after: Option<Duration>) -> Result<Self, Failure> {
+        // It would be the same again.
+        let none = |why| Failure::park(format!("cannot emit {}: {why}", E::TYPE));
+        let data = event::json(event).map_err(none)?;
+        let (ty, topic, schema) = (E::TYPE, E::TOPIC, E::SCHEMA);
+        Ok(Self { ty, topic, schema, key: event.key(), saga: event.saga(), data, after })
+    }
+
+    /// As an event of this source.
+    pub(crate) fn draft<'a>(&'a self, source: &'a str) -> Draft<'a> {
+        let mut event = EventView::default();
+        (event.ty, event.source, event.schema) = (self.ty, source, self.schema);
+        (event.key, event.saga) = (&self.key, &self.saga);
+        (event.content_type, event.data) = (event::JSON, &self.data);
+        Draft { topic: Cow::Borrowed(self.topic), event, after: self.after }
+    }
+}
+
 impl Emitter {
     /// An event, now or after a time.
     ///
@@ -73,28 +105,18 @@ impl Emitter {
         event: &E,
         after: Option<Duration>,
     ) -> Result<(), Failure> {
-        self.outputs.push(output(event, after)?);
+        self.outputs.push(Output::of(event, after)?);
         Ok(())
     }
 
-    /// What was emitted, to look at in a test of a handler: topic, event, delay.
-    pub fn events(&self) -> impl Iterator<Item = (&str, &Event, Option<Duration>)> {
-        self.outputs.iter().map(|it| (&*it.topic, &it.event, it.after))
+    /// What was emitted, to look at in a test of an `Outputs`: type, data, delay.
+    pub fn events(&self) -> impl Iterator<Item = (&'static str, &[u8], Option<Duration>)> {
+        self.outputs.iter().map(|it| (it.ty, &*it.data, it.after))
     }
 
     pub(crate) fn into_parts(self) -> (Vec<Output>, Vec<TimerId>) {
         (self.outputs, self.cancel)
     }
-}
-
-fn output<E: TypedEvent + Serialize>(
-    event: &E,
-    after: Option<Duration>,
-) -> Result<Output, Failure> {
-    // It would be the same again.
-    let encoded =
-        event.event().map_err(|e| Failure::park(format!("cannot emit {}: {e}", E::TYPE)))?;
-    Ok(Output { topic: Cow::Borrowed(E::TOPIC), event: encoded, after })
 }
 
 /// Outputs with delayed events and cancelled timers; see [`Outputs::into_step`].
@@ -110,7 +132,7 @@ pub struct Step<O = ()> {
 impl<O: Outputs> Step<O> {
     /// Emits an event after this time: a timer that is armed with the step, and survives restarts.
     pub fn after<E: TypedEvent + Serialize>(mut self, delay: Duration, event: &E) -> Self {
-        match output(event, Some(delay)) {
+        match Output::of(event, Some(delay)) {
             Ok(output) => self.later.push(output),
             Err(failure) => self.failed = Some(failure),
         }

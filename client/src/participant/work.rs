@@ -1,7 +1,6 @@
 //! One delivery, from the bus to the step that settles it.
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,8 +21,8 @@ use crate::{Delivery, ErrorKind, StepError, TimerId, Unsettled};
 pub(crate) struct Crew<S> {
     name: Arc<str>,
     state: Arc<S>,
-    // order: looked up by type, never walked.
-    handlers: HashMap<&'static str, Registered<S>>,
+    /// A few: looked through.
+    handlers: Vec<Registered<S>>,
     inbox: Option<Arc<dyn AnyInbox>>,
     probe: Option<Arc<dyn Probe>>,
 }
@@ -33,8 +32,7 @@ type Effects = (Vec<Sealed>, Vec<TimerId>);
 
 impl<S: Send + Sync + 'static> Crew<S> {
     pub(crate) fn new(of: Participant<S>, probe: Option<Arc<dyn Probe>>) -> Self {
-        let handlers = of.handlers.into_iter().map(|it| (it.reads.ty, it)).collect();
-        Self { name: of.name, state: of.state, handlers, inbox: of.inbox, probe }
+        Self { name: of.name, state: of.state, handlers: of.handlers, inbox: of.inbox, probe }
     }
 
     /// Handles a delivery, and settles it.
@@ -51,7 +49,7 @@ impl<S: Send + Sync + 'static> Crew<S> {
     /// What is to be published: of the handler, or of the inbox that knows the event.
     async fn effects(&self, ctx: &Ctx, delivery: &Delivery) -> Result<Effects, Stopped> {
         let Some(inbox) = &self.inbox else {
-            let emitted = self.call(ctx, &Slot::default()).await?;
+            let emitted = self.call(ctx, &Slot::none()).await?;
             return Ok(self.seal(delivery, emitted));
         };
         let key = ctx.inbox_key();
@@ -62,8 +60,7 @@ impl<S: Send + Sync + 'static> Crew<S> {
                 return Ok(inbox::load(stored).ok_or_else(unknown)?);
             }
         };
-        let slot = Slot::default();
-        slot.put(tx);
+        let slot = Slot::holding(tx);
         let emitted = self.call(ctx, &slot).await?;
         let kept = || Failure::retry("the handler has ended and kept its transaction");
         let tx = slot.take().ok_or_else(kept)?;
@@ -73,8 +70,9 @@ impl<S: Send + Sync + 'static> Crew<S> {
     }
 
     async fn call(&self, ctx: &Ctx, slot: &Slot) -> Result<Emitter, Stopped> {
-        let Some(handler) = self.handlers.get(ctx.event().ty) else {
-            let reason = format!("{} has no handler for {}", self.name, ctx.event().ty);
+        let ty = ctx.event().ty;
+        let Some(handler) = self.handlers.iter().find(|it| it.reads.ty == ty) else {
+            let reason = format!("{} has no handler for {ty}", self.name);
             return Err(Failure::park(reason).into());
         };
         let (ctx, state, slot) = (ctx.clone(), Arc::clone(&self.state), slot.clone());
@@ -86,11 +84,9 @@ impl<S: Send + Sync + 'static> Crew<S> {
     }
 
     fn seal(&self, delivery: &Delivery, emitted: Emitter) -> Effects {
-        let (mut outputs, cancel) = emitted.into_parts();
-        for output in &mut outputs {
-            output.event = std::mem::take(&mut output.event).source(&*self.name);
-        }
-        (step::seal(delivery, outputs), cancel)
+        let (outputs, cancel) = emitted.into_parts();
+        let drafts = outputs.iter().map(|it| it.draft(&self.name)).collect();
+        (step::seal(delivery, drafts), cancel)
     }
 
     async fn settle(

@@ -158,5 +158,5 @@ fn contracts<O: Outputs>() -> Vec<&'static str> {
 fn emitted(outputs: impl Outputs) -> Vec<String> {
     let mut emitter = Emitter::default();
     outputs.emit(&mut emitter).unwrap();
-    emitter.events().map(|(_, event, _)| event.view().ty.to_owned()).collect()
+    emitter.events().map(|(ty, _, _)| ty.to_owned()).collect()
 }
