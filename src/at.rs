@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use quadrille::{AdminError, Bus, OpenError, Position, ReadError};
+use quadrille::{AdminError, Bus, OpenError, OpenOptions, Position, ReadError};
 use quadrille_broker::time::{Clock, SystemClock};
 use tokio::runtime::Builder;
 
@@ -51,7 +51,10 @@ impl At {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(Failure::run)?;
         let done = runtime.block_on(async {
-            let bus = Bus::open(data_directory(&dir)?).await.map_err(|e| unopened(&dir, &e))?;
+            // Kept beside the log: what is asked again is found without reading all of it.
+            let options = OpenOptions { index: true, ..OpenOptions::default() };
+            let bus = Bus::open_with(data_directory(&dir)?, options).await;
+            let bus = bus.map_err(|e| unopened(&dir, &e))?;
             let now = SystemClock::new().now().wall;
             let session = Session { bus, now, dir };
             let done = tokio::select! {
@@ -85,22 +88,15 @@ impl Session {
         self.dir.display().to_string()
     }
 
-    /// The names of all groups.
-    pub(crate) async fn groups(&self) -> Result<Vec<String>, Failure> {
-        let groups = self.bus.groups().await.map_err(|e| self.failure(e))?;
-        Ok(groups.into_iter().map(|it| it.name).collect())
-    }
-
     /// Checks that there is such a group.
     ///
     /// # Errors
     /// There is none; the groups that there are are named.
     pub(crate) async fn check_group(&self, name: &str) -> Result<(), Failure> {
-        let groups = self.groups().await?;
-        if groups.iter().any(|it| it == name) {
-            return Ok(());
-        }
+        let groups = self.bus.groups().await.map_err(|e| self.failure(e))?;
+        let groups: Vec<_> = groups.into_iter().map(|it| it.name).collect();
         let known = match &groups[..] {
+            some if some.iter().any(|it| it == name) => return Ok(()),
             [] => "it has none".to_owned(),
             some => format!("it has {}", some.join(", ")),
         };

@@ -3,12 +3,13 @@
 
 use std::fmt;
 
-use quadrille::{DeadLetter, EventState, Position, StoredEvent};
+use quadrille::{DeadLetter, DeadLetterQuery, DeadLetterRow, EventState, Position, StoredEvent};
 use serde::Serialize;
 
 use super::Filter;
 use crate::at::{Session, place};
 use crate::cli::Failure;
+use crate::out::{age, plain};
 
 /// How many places a sentence names.
 const NAMED: usize = 5;
@@ -116,42 +117,32 @@ impl Filter {
 
     /// All dead letters that it lets through, in the order of the log.
     pub(super) async fn find(&self, session: &Session) -> Result<Vec<Letter>, Failure> {
-        let mut found = all(session, self.group.as_deref()).await?;
-        found.retain(|it| self.lets_through(&it.dead, session.now));
-        Ok(found)
-    }
-
-    fn lets_through(&self, dead: &DeadLetter, now: u64) -> bool {
-        let is = |wanted: &Option<String>, has: &str| wanted.as_ref().is_none_or(|it| it == has);
-        let said = |part: &String| dead.reason.to_lowercase().contains(&part.to_lowercase());
-        let waited = u128::from(now.saturating_sub(dead.time));
-        is(&self.ty, &dead.ty)
-            && is(&self.saga, &dead.saga)
-            && self.reason.as_ref().is_none_or(said)
-            && self.older.is_none_or(|it| waited >= it.as_millis())
+        let Self { group, ty, saga, reason, older } = self;
+        let mut query = session.bus.dead_letters_of_all();
+        if let Some(group) = group {
+            session.check_group(group).await?;
+            query = query.group(group);
+        }
+        if let Some(ty) = ty {
+            query = query.ty(ty);
+        }
+        if let Some(saga) = saga {
+            query = query.saga(saga);
+        }
+        if let Some(part) = reason {
+            query = query.reason(part);
+        }
+        if let Some(age) = older {
+            query = query.older_than(*age);
+        }
+        found(session, query).await
     }
 }
 
-/// All dead letters of one group or of every group, in the order of the log.
-async fn all(session: &Session, group: Option<&str>) -> Result<Vec<Letter>, Failure> {
-    let groups = match group {
-        Some(name) => {
-            session.check_group(name).await?;
-            vec![name.to_owned()]
-        }
-        None => session.groups().await?,
-    };
-    let mut all = Vec::new();
-    for group in groups {
-        let dead = session.bus.dead_letters(&group).await.map_err(|e| session.failure(e))?;
-        all.extend(dead.into_iter().map(|dead| Letter {
-            group: group.clone(),
-            dead,
-            behind: None,
-        }));
-    }
-    all.sort_by_key(|it| it.dead.position);
-    Ok(all)
+async fn found(session: &Session, query: DeadLetterQuery) -> Result<Vec<Letter>, Failure> {
+    let list = query.await.map_err(|e| session.failure(e))?;
+    let letter = |it: DeadLetterRow| Letter { group: it.group, dead: it.letter, behind: None };
+    Ok(list.rows.into_iter().map(letter).collect())
 }
 
 /// The dead letters of a group at these places.
@@ -163,7 +154,8 @@ pub(super) async fn at(
     group: &str,
     places: &[Position],
 ) -> Result<Vec<Letter>, Failure> {
-    let mut there = all(session, Some(group)).await?;
+    session.check_group(group).await?;
+    let mut there = found(session, session.bus.dead_letters_of_all().group(group)).await?;
     let mut wanted: Vec<Position> = Vec::new();
     for asked in places {
         let all = || there.iter().map(|it| it.dead.position);
@@ -186,21 +178,33 @@ fn means(asked: Position, at: Position) -> bool {
     asked == at || asked.index == 0 && asked.entry == at.entry
 }
 
-/// Says what is there instead.
+/// Says what became of it, or what is there instead.
 async fn nothing_at(
     session: &Session,
     group: &str,
     asked: Position,
     there: &[Letter],
 ) -> Result<Failure, Failure> {
+    let all = session.bus.dead_letters_of_all().with_resolved();
+    let all = all.await.map_err(|e| session.failure(e))?.rows;
+    let all = || all.iter().filter(|it| means(asked, it.letter.position));
+    let here = all().filter(|it| it.group == group).filter_map(|it| it.resolved.as_ref());
+    if let Some(it) = here.max_by_key(|it| it.time) {
+        let ago = age(session.now.saturating_sub(it.time));
+        let mut text = format!("{group} {} was resolved {ago} ago", place(asked));
+        for (before, said) in [(" by ", &*it.by), (": ", it.how), (", ", &it.comment)] {
+            if !said.is_empty() {
+                text += &format!("{before}{}", plain(said));
+            }
+        }
+        return Ok(Failure::Coded { code: "resolved", exit: 1, text });
+    }
     let known: Vec<_> = there.iter().map(|it| it.dead.position).collect();
     let mut text = match &known[..] {
         [] => format!("{group} has no dead letters"),
         some => format!("{group} has {}, and none at {}", places_of(some), place(asked)),
     };
-    let others = all(session, None).await?;
-    let others = others.iter().filter(|it| it.group != group && means(asked, it.dead.position));
-    let others: Vec<_> = others.map(|it| &*it.group).collect();
+    let others: Vec<_> = all().filter(|it| it.resolved.is_none()).map(|it| &*it.group).collect();
     if !others.is_empty() {
         text += &format!("; there is one of {}", others.join(", "));
     }

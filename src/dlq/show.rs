@@ -143,7 +143,8 @@ fn commands(
     };
     let file = format!("event-{}.data", letter.place());
     let text = std::str::from_utf8(event.data).ok();
-    let line = |it: &&str| it.len() <= SHORT && !it.contains('\n') && pretty(it).is_some();
+    let line =
+        |it: &&str| it.len() <= SHORT && !it.contains(char::is_control) && pretty(it).is_some();
     let replace = match text.filter(line) {
         Some(json) => {
             vec![letter.command(session, "replace", &[&["--json-data", json], retry].concat())]

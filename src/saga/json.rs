@@ -73,6 +73,9 @@ pub(crate) fn state(state: &EventState) -> Value {
         EventState::NotForIt => json!({ "state": "not_for_it" }),
         EventState::Settled { attempt } => json!({ "state": "settled", "attempt": attempt }),
         EventState::Late => json!({ "state": "late" }),
+        EventState::Skipped { by, comment } => {
+            json!({ "state": "skipped", "by": by, "comment": comment })
+        }
         EventState::Waiting { behind, ahead, attempts, waits_for, .. } => json!({
             "state": "waiting",
             "behind": behind.as_ref().map(|it| place(it.position)),

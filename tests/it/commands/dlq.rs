@@ -48,7 +48,7 @@ async fn filters_let_through_what_they_name() {
         ("--group payment --all", 2),
         ("--type order.created --all", 2),
         ("--saga order-2", 1),
-        ("--reason CURRENCY", 1),
+        ("--reason currency", 1),
         ("--reason street --group payment", 0),
         ("--older 0s", 2),
         ("--older 10m", 0),
@@ -205,12 +205,18 @@ async fn a_retried_one_comes_again_with_all_its_attempts() {
 #[tokio::test]
 async fn a_skipped_one_lets_its_lane_go_on_and_that_is_said() {
     let desk = Desk::new().await;
-    let said = desk.run("dlq skip payment N").good();
+    let said = desk.run("dlq skip payment N --comment 'a test order'").good();
     assert!(
         said.ends_with(
             "1 dead letter skipped, never to be handled; going on without it: 2 events\n"
         ),
         "{said}"
+    );
+    let at = number(desk.shop.parked);
+    let again = steady(&desk.run("dlq show payment N").bad(1));
+    assert_eq!(
+        again,
+        format!("quadrille: payment {at} was resolved 0s ago by operator: skip, a test order")
     );
     assert_eq!(next_of_payment(&desk).await.position(), desk.shop.behind);
 }

@@ -41,6 +41,7 @@ async fn the_examples_of_the_help_run() {
         "dlq replace",
         "saga",
         "saga show",
+        "saga ls",
         "why",
     ] {
         let help = desk.shell(&format!("quadrille {command} --help")).good();
@@ -56,5 +57,5 @@ async fn the_examples_of_the_help_run() {
             ran += 1;
         }
     }
-    assert!(ran >= 13, "{ran}");
+    assert!(ran >= 15, "{ran}");
 }
