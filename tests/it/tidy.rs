@@ -67,7 +67,7 @@ fn product_code_stays_within_its_budget() {
     let budgets = [
         ("broker/src/", 16_000),
         ("client/derive/src/", 450),
-        ("client/src/", 7_000),
+        ("client/src/", 7_600),
         ("proto/src/", 1_500),
         ("src/", 4_000),
     ];

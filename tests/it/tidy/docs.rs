@@ -37,6 +37,8 @@ pub(super) fn commands(document: &str) -> Vec<Vec<&str>> {
         let line = line.split(" #").next().unwrap_or_default();
         let command = line.strip_prefix("cargo run --release -- ");
         let command = command.or_else(|| line.strip_prefix("quadrille "));
+        // In a manifest it is a dependency.
+        let command = command.filter(|it| !it.starts_with("= "));
         if let Some(command) = command.filter(|_| fenced) {
             found.push(command.split_whitespace().collect());
         }
