@@ -168,7 +168,7 @@ impl Stage {
         loop {
             if self.turn() {
                 quiet = 0;
-            } else if quiet == QUIET {
+            } else if quiet >= QUIET {
                 return;
             }
             quiet += 1;

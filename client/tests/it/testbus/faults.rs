@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quadrille::{Failure, Participant, RetryPolicy, State, TestBus, every_fault};
+use quadrille::{Ctx, Failure, Participant, RetryPolicy, State, TestBus, every_fault};
 
 use super::*;
 
@@ -28,6 +28,71 @@ async fn a_saga_of_five_services_holds_whatever_goes_wrong() {
     // Three points of each of 15 deliveries, the timer, and settled moments.
     assert!(faults.points >= 46 && faults.runs > 2 * faults.points, "{faults}");
     assert!(faults.to_string().contains("15 twice"), "{faults}");
+}
+
+/// Which attempts called a handler in one run, and how long the run took.
+type Run = (Vec<u32>, Duration);
+
+async fn counts(
+    event: OrderCreated,
+    ctx: Ctx,
+    State(calls): State<Arc<Mutex<Vec<u32>>>>,
+) -> Result<Reserved, Failure> {
+    calls.lock().unwrap().push(ctx.attempt());
+    Ok(Reserved::of(&event.order))
+}
+
+#[tokio::test]
+async fn each_fault_does_what_it_says() {
+    let runs = Mutex::<Vec<Run>>::default();
+    let faults = every_fault(async |t: &TestBus| {
+        let (calls, begun) = (Arc::<Mutex<Vec<u32>>>::default(), tokio::time::Instant::now());
+        t.run(Participant::new("inventory", Arc::clone(&calls)).on(counts));
+        t.publish(&OrderCreated::of("a")).await;
+        t.run_to_end().await;
+        let calls = calls.lock().unwrap().clone();
+        runs.lock().unwrap().push((calls, begun.elapsed()));
+    });
+    assert_eq!(faults.await.points, 4, "about to, done, told, and settled");
+    let runs: Vec<_> = runs.into_inner().unwrap();
+    let calls: Vec<_> = runs.iter().map(|(calls, _)| &calls[..]).collect();
+    let [once, again, counted, both] = [&[1][..], &[1, 1], &[2], &[1, 2]];
+    assert_eq!(
+        calls,
+        [
+            once, // Nothing, and then at the first moment: crash, late, timeout.
+            once, once, counted, // At the second: crash, twice, late, timeout.
+            again, again, once, both, // And a crash at the others.
+            once, once
+        ]
+    );
+    let took: Vec<_> = runs.iter().map(|(_, took)| took.as_secs()).collect();
+    assert_eq!(took, [0, 0, 10, took[3], 0, 0, 10, took[7], 0, 0]);
+    assert!(took[3] >= 300 && took[7] >= 300, "as long as a handler may take: {took:?}");
+}
+
+async fn only_counts(
+    _: OrderCreated,
+    ctx: Ctx,
+    calls: State<Arc<Mutex<Vec<u32>>>>,
+) -> Result<(), Failure> {
+    calls.lock().unwrap().push(ctx.attempt());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_crash_behind_an_ack_takes_the_ack() {
+    let runs = Mutex::<Vec<usize>>::default();
+    let faults = every_fault(async |t: &TestBus| {
+        let calls = Arc::<Mutex<Vec<u32>>>::default();
+        t.run(Participant::new("notification", Arc::clone(&calls)).on(only_counts));
+        t.publish(&OrderCreated::of("a")).await;
+        t.run_to_end().await;
+        runs.lock().unwrap().push(calls.lock().unwrap().len());
+    });
+    assert_eq!(faults.await.points, 4);
+    // The last two are the crashes behind the ack, and when all is settled.
+    assert_eq!(runs.into_inner().unwrap(), [1, 1, 1, 1, 2, 2, 1, 2, 2, 2]);
 }
 
 #[tokio::test]
