@@ -5,7 +5,6 @@ use std::cell::RefCell;
 use std::sync::{Arc, Mutex, Weak};
 
 use futures_core::future::BoxFuture;
-use tokio::task::unconstrained;
 
 use super::bell::{Alarm, Bell};
 use super::lock;
@@ -50,8 +49,7 @@ impl Player {
     }
 
     pub(super) fn begin_again(&mut self, bell: &Arc<Bell>) {
-        // The budget that tokio gives a task is meant for one, and all players share a task.
-        self.running = Some(Box::pin(unconstrained((self.begin)())));
+        self.running = Some((self.begin)());
         // What woke the one before has nothing to say to this one.
         self.alarm = Alarm::new(bell);
         self.seats = Seats::default();

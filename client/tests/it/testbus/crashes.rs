@@ -146,3 +146,28 @@ async fn with_an_inbox_the_second_delivery_does_not_call_the_handler() {
     assert_eq!(rows.0.lock().unwrap().len(), 2, "the charge and the key");
     assert_eq!(t.published::<Paid>().len(), 1);
 }
+
+#[tokio::test]
+async fn whoever_waits_for_something_else_than_the_bus_begins_again_too() {
+    let t = TestBus::new().await;
+    let begun = Arc::<Mutex<u32>>::default();
+    let counter = Arc::clone(&begun);
+    t.spawn("clock", move |_| {
+        *counter.lock().unwrap() += 1;
+        async { std::future::pending().await }
+    });
+    let store = store();
+    let polled = Arc::clone(&store);
+    t.spawn("sleeper", move |_| {
+        let store = Arc::clone(&polled);
+        async move {
+            sleep(Duration::from_secs(1)).await;
+            store.effects.note("awake", store.begun);
+        }
+    });
+    t.advance(Duration::from_millis(900)).await;
+    t.crash_and_restart().await;
+    assert_eq!(*begun.lock().unwrap(), 2);
+    t.advance(Duration::from_millis(1_000)).await;
+    assert_eq!(store.effects.all(), [("awake".to_owned(), Duration::from_millis(1_900))]);
+}

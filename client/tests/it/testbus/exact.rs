@@ -210,3 +210,31 @@ async fn a_thousand_runs_and_no_timeout_fires() {
         assert_eq!(timeout(MS * 1_000, scenario).await, Ok(2));
     }
 }
+
+#[tokio::test]
+async fn a_player_that_yields_reads_the_bus_and_drains_a_long_channel_is_done_when_all_is_settled()
+{
+    let t = TestBus::new().await;
+    t.publish(&OrderCreated::of("a")).await;
+    let done = Arc::<Mutex<Vec<usize>>>::default();
+    let told = Arc::clone(&done);
+    t.spawn("busy", move |bus| {
+        let told = Arc::clone(&told);
+        async move {
+            for _ in 0..1_000 {
+                tokio::task::yield_now().await;
+            }
+            let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+            (0..1_000).for_each(|n| sender.send(n).unwrap());
+            drop(sender);
+            let mut drained = 0;
+            while receiver.recv().await.is_some() {
+                drained += 1;
+            }
+            let read = bus.read("orders").all().await.unwrap().len();
+            told.lock().unwrap().extend([drained, read]);
+        }
+    });
+    t.settle().await;
+    assert_eq!(*done.lock().unwrap(), [1_000, 1]);
+}
