@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use quadrille_proto::record::Durability::Synced;
 use quadrille_proto::record::{OrderBy, Resolution};
+#[cfg(feature = "index")]
 use tempfile::TempDir;
 
 use super::super::indexing::Indexing;
