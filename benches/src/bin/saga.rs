@@ -23,6 +23,9 @@ struct Arguments {
     /// Fewer and shorter rounds, to see that it works; no numbers to keep.
     #[arg(long)]
     quick: bool,
+    /// Only the typed saga, this many times: to be profiled.
+    #[arg(long, value_name = "TIMES")]
+    profile: Option<u32>,
 }
 
 macro_rules! events {
@@ -71,9 +74,15 @@ fn order() -> OrderCreated {
 }
 
 fn main() -> Result<(), Failure> {
-    let Arguments { options, quick } = Arguments::parse();
+    let Arguments { options, quick, profile } = Arguments::parse();
     refuse_memory(&options.dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let Some(times) = profile {
+        for _ in 0..times {
+            println!("{:?}", runtime.block_on(typed(&options, 60_000))?);
+        }
+        return Ok(());
+    }
     let (sagas, rounds) = if quick { (10_000, 3) } else { (60_000, options.rounds) };
     let json = options.json;
     let work = async move {

@@ -41,17 +41,27 @@ impl<S: Send + Sync + 'static> Crew<S> {
         self.reach(Point::Delivered, &ctx).await;
         match self.effects(&ctx, &delivery).await {
             Ok((outputs, cancel)) => self.settle(&ctx, delivery, outputs, cancel).await,
-            Err(Stopped::Failed(failure)) => fail(delivery, failure).await,
+            Err(Stopped::Failed(failure)) => fail(delivery, failure),
             Err(Stopped::Panicked(reason)) => drop(delivery.dropped(reason)),
         }
     }
 
     /// What is to be published: of the handler, or of the inbox that knows the event.
     async fn effects(&self, ctx: &Ctx, delivery: &Delivery) -> Result<Effects, Stopped> {
-        let Some(inbox) = &self.inbox else {
-            let emitted = self.call(ctx, &Slot::none()).await?;
-            return Ok(self.seal(delivery, emitted));
-        };
+        if let Some(inbox) = &self.inbox {
+            // Boxed: every handling has room for its future, with an inbox or without.
+            return Box::pin(self.remembered(&**inbox, ctx, delivery)).await;
+        }
+        let emitted = self.call(ctx, &Slot::none()).await?;
+        Ok(self.seal(delivery, emitted))
+    }
+
+    async fn remembered(
+        &self,
+        inbox: &dyn AnyInbox,
+        ctx: &Ctx,
+        delivery: &Delivery,
+    ) -> Result<Effects, Stopped> {
         let key = ctx.inbox_key();
         let tx = match inbox.begin(&key).await? {
             Begun::New(tx) => tx,
@@ -110,7 +120,7 @@ impl<S: Send + Sync + 'static> Crew<S> {
         let committing = step.commit();
         self.reach(Point::AfterCommit, ctx).await;
         if let Err(unsettled) = committing.await {
-            refused(unsettled).await;
+            refused(unsettled);
         }
     }
 
@@ -136,7 +146,7 @@ impl From<Failure> for Stopped {
 
 /// Settles what a handler could not decide. Whether the bus has it is not waited for: it is
 /// recorded.
-async fn fail(delivery: Delivery, failure: Failure) {
+fn fail(delivery: Delivery, failure: Failure) {
     drop(match failure.class {
         Class::Retry => delivery.retry(failure.reason),
         Class::Unavailable => delivery.unavailable(failure.reason),
@@ -145,7 +155,7 @@ async fn fail(delivery: Delivery, failure: Failure) {
 }
 
 /// None of the step has happened.
-async fn refused(unsettled: Unsettled<StepError>) {
+fn refused(unsettled: Unsettled<StepError>) {
     let Unsettled { why, delivery, .. } = unsettled;
     let reason = format!("what it emits was refused: {why}");
     match why.kind() {
