@@ -135,9 +135,13 @@ impl Indexing {
             self.flush_at = now.mono + FLUSH_EVERY;
         }
         let Some(index) = &mut self.index else { return Ok(false) };
+        if index.is_full() && !has_room(shared) {
+            self.rests_until = now.mono + REST;
+            return Ok(false);
+        }
         let fed = feed(shared, index, STEP_BYTES)?;
         let due = now.mono >= self.flush_at;
-        if index.is_full() || due && index.has_news() {
+        if (index.is_full() || due && index.has_news()) && has_room(shared) {
             index.flush(first_entry(shared))?;
             self.flush_at = now.mono + FLUSH_EVERY;
             return Ok(true);
@@ -192,6 +196,12 @@ fn feed(shared: &Shared, index: &mut Index, bytes: usize) -> Result<bool, StepEr
         Read::NotYet => return Ok(false),
     }
     Ok(true)
+}
+
+/// Whoever publishes needs the last of the disk.
+fn has_room(shared: &Shared) -> bool {
+    let marks = shared.options.limits.disk_marks;
+    shared.log.space().free >= marks.into_iter().max().unwrap_or(0)
 }
 
 fn first_entry(shared: &Shared) -> u64 {

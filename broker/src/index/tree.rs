@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -26,36 +26,35 @@ impl TreeStore {
     /// and then why.
     pub(crate) fn open(root: &Path, anew: bool) -> Result<(Self, Option<Damaged>), Damaged> {
         let newest = numbers(root).into_iter().max();
-        let why = match newest.filter(|_| !anew) {
-            Some(number) => match Self::within_deadline(root.join(number.to_string())) {
-                Ok(store) => {
-                    remove_others(root, number);
-                    return Ok((store, None));
-                }
-                Err(why) => Some(why),
-            },
-            None => None,
+        let one = |number: u64| {
+            let config = sled::Config::new().path(root.join(number.to_string()));
+            let config = config.cache_capacity(CACHE).flush_every_ms(None);
+            let db = within(OPENING, move || guarded(|| config.open()))?;
+            remove_others(root, number);
+            Ok(Self { db })
         };
-        let number = newest.map_or(1, |newest| newest + 1);
-        let store = Self::within_deadline(root.join(number.to_string()))?;
-        remove_others(root, number);
-        Ok((store, why))
+        let why = match newest.filter(|_| !anew).map(one) {
+            Some(Ok(store)) => return Ok((store, None)),
+            opened => opened.and_then(Result::err),
+        };
+        Ok((one(newest.map_or(1, |newest| newest + 1))?, why))
     }
+}
 
-    /// On a thread of its own: one that never comes back is left to itself.
-    fn within_deadline(path: PathBuf) -> Result<Self, Damaged> {
-        let (sender, receiver) = mpsc::channel();
-        let open = move || {
-            let config = sled::Config::new().path(path).cache_capacity(CACHE);
-            // Who has given up does not hear it.
-            let _ = sender.send(guarded(|| config.flush_every_ms(None).open()));
-        };
-        let started = thread::Builder::new().name("quadrille-index-open".to_owned()).spawn(open);
-        started.map_err(|error| Damaged(format!("no thread can be started: {error}")))?;
-        let late = |_| Damaged(format!("it did not open within {} s", OPENING.as_secs()));
-        let db = receiver.recv_timeout(OPENING).map_err(late)??;
-        Ok(Self { db })
-    }
+/// Does this on a thread of its own: one that does not come back in time is left to itself.
+fn within<T: Send + 'static>(
+    deadline: Duration,
+    work: impl FnOnce() -> Result<T, Damaged> + Send + 'static,
+) -> Result<T, Damaged> {
+    let (sender, receiver) = mpsc::channel();
+    let done = move || {
+        // Who has given up does not hear it.
+        let _ = sender.send(work());
+    };
+    let started = thread::Builder::new().name("quadrille-index-open".to_owned()).spawn(done);
+    started.map_err(|error| Damaged(format!("no thread can be started: {error}")))?;
+    let late = |_| Damaged(format!("it did not open within {} ms", deadline.as_millis()));
+    receiver.recv_timeout(deadline).map_err(late)?
 }
 
 impl Store for TreeStore {
@@ -95,5 +94,23 @@ fn remove_others(root: &Path, keep: u64) {
         if let Err(error) = fs::remove_dir_all(root.join(number.to_string())) {
             tracing::warn!(%error, number, "an index that is not used cannot be removed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_opens_is_given_up_and_what_panics_is_an_error() {
+        let (_never, wait) = mpsc::channel::<()>();
+        let hangs = within(Duration::from_millis(5), move || {
+            let _ = wait.recv();
+            Ok(())
+        });
+        assert!(hangs.unwrap_err().0.contains("did not open within"));
+        let panics = || guarded(|| -> sled::Result<()> { panic!("on purpose") });
+        let panics = within(OPENING, panics).unwrap_err();
+        assert_eq!(panics.0, "it panicked: on purpose");
     }
 }

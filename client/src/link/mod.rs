@@ -18,8 +18,8 @@ pub(crate) use quadrille_broker::core::types::{
 };
 pub(crate) use quadrille_broker::core::whereabouts::{Behind, Idle, Wait, Whereabouts};
 pub(crate) use quadrille_broker::engine::{
-    Admission, BusInfo, Engine, Exact, Histories, IndexInfo, Keeper, Look, Member, MemberEvent,
-    Options, Range, Reader, SagaEvent, Story, Ticket, Walk,
+    Admission, BusInfo, Engine, Exact, FetchError, Histories, IndexInfo, Keeper, Look, Member,
+    MemberEvent, Options, Range, Reader, SagaEvent, Story, Ticket, Walk,
 };
 pub(crate) use quadrille_broker::error::{EngineError as Failure, Outcome as FailureOutcome};
 pub(crate) use quadrille_broker::index::{DeadRow, Edge, OddRow, SagaRow};
@@ -175,29 +175,32 @@ impl Link {
     pub(crate) async fn timeline(&self, saga: &str) -> Result<Timeline, Failure> {
         let Self::Embedded(engine) = self;
         let id = saga.to_owned();
-        let mut story = self.aside(move |engine| fine(engine.story(&id))).await?;
-        let mut look = None;
-        // A saga that is never quiet is told as of the last look.
-        for _ in 0..LOOKS {
-            story = self.aside(move |_| story.read().map(|()| story)).await?;
-            if look.as_ref().is_some_and(|look| story.is_seen_by(look)) {
-                break;
+        let mut story = self
+            .aside(move |engine| {
+                let mut story = engine.story(&id);
+                story.read().map(|()| story)
+            })
+            .await?;
+        let mut left = LOOKS;
+        let (story, look, known) = loop {
+            let look = engine.look(&story).await?;
+            left -= 1;
+            // A saga that is never quiet is told as of the last look.
+            let told = self.aside(move |engine| {
+                story.read()?;
+                if left > 0 && !story.is_seen_by(&look) {
+                    return Ok::<_, FetchError>(Err(story));
+                }
+                story.cut(&look);
+                let known = engine.histories(&story, &look);
+                Ok(Ok((story, look, known)))
+            });
+            match told.await? {
+                Ok(told) => break told,
+                Err(not_all) => story = not_all,
             }
-            look = Some(engine.look(&story).await?);
-        }
-        let look = look.ok_or_else(|| unread(&"nobody has looked"))?;
-        story.cut(&look);
-        let (story, look, histories) = self.histories(story, look).await?;
-        Ok(Timeline::new(saga, &story.events, story.more, &look, histories.as_ref()))
-    }
-
-    /// How the events of a story were dealt with, as far as that is known.
-    async fn histories(&self, story: Story, look: Look) -> Result<ToldStory, Failure> {
-        self.aside(move |engine| {
-            let histories = engine.histories(&story, &look);
-            fine((story, look, histories))
-        })
-        .await
+        };
+        Ok(Timeline::new(saga, &story.events, story.more, &look, known.as_ref()))
     }
 
     /// A walk over sagas.
@@ -253,7 +256,11 @@ impl Link {
         let Self::Embedded(engine) = self;
         let story = self.aside(move |engine| engine.story_of(at)).await?;
         let look = engine.look(&story).await?;
-        self.histories(story, look).await
+        self.aside(move |engine| {
+            let known = engine.histories(&story, &look);
+            fine((story, look, known))
+        })
+        .await
     }
 
     /// Looks for an event of a group by its id.
@@ -358,7 +365,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 }
 
 /// How often a saga is looked at that goes on meanwhile.
-const LOOKS: usize = 8;
+const LOOKS: u32 = 8;
 
 /// What cannot fail.
 fn fine<T>(it: T) -> Result<T, std::convert::Infallible> {

@@ -139,6 +139,37 @@ fn a_walk_meets_every_saga_once_and_open_ones_by_what_is_not_settled() {
     assert_eq!(open, backwards);
 }
 
+#[test]
+fn an_index_that_lags_says_so_and_timelines_are_whole_all_the_same() {
+    let log = StepLog::new();
+    let bench = open(&log, None);
+    let topic = bench.topic("orders", Synced);
+    drop(bench.engine.execute(Command::Publish(Publish {
+        session: None,
+        events: vec![NewEvent { topic, bytes: event("first", "long"), due: None }],
+    })));
+    bench.engine.drive();
+    // More than is read for one answer.
+    for n in 0..30_000 {
+        let saga = if n == 29_999 { "long" } else { "other" };
+        let bytes = event(&format!("e{n}"), saga);
+        let events = vec![NewEvent { topic, bytes, due: None }];
+        drop(bench.engine.execute(Command::Publish(Publish { session: None, events })));
+    }
+    while bench.log.write() | bench.log.sync() {}
+    let row = bench.engine.saga_row("long").unwrap();
+    assert!(!row.whole && row.value.unwrap().0.count == 1);
+    let mut story = bench.engine.story("long");
+    story.read().unwrap();
+    assert_eq!(story.events.len(), 2);
+    let mut none = bench.engine.story("nobody");
+    none.read().unwrap();
+    assert!(none.events.is_empty());
+    bench.engine.drive();
+    let row = bench.engine.saga_row("long").unwrap();
+    assert!(row.whole && row.value.unwrap().0.count == 2);
+}
+
 #[cfg(feature = "index")]
 mod damage {
     use std::fs;
