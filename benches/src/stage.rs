@@ -31,9 +31,16 @@ impl Stage {
     /// # Errors
     /// The directory cannot be made, or the bus does not open.
     pub async fn open(dir: &Path, limits: Limits) -> Result<Self, Failure> {
+        Self::open_with(dir, Options { limits, ..Options::default() }).await
+    }
+
+    /// Likewise, with these options.
+    ///
+    /// # Errors
+    /// As of [`Stage::open`].
+    pub async fn open_with(dir: &Path, options: Options) -> Result<Self, Failure> {
         let dir = TempDir::with_prefix_in("quadrille-bench-", dir)?;
         let path = dir.path().to_owned();
-        let options = Options { limits, ..Options::default() };
         let opening = tokio::task::spawn_blocking(move || Engine::open(&path, options));
         Ok(Self { bus: Bus::on(opening.await??), dir })
     }
