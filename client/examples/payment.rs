@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use quadrille::{Bus, Ctx, Event, Failure, OrFail, Participant, State};
+use quadrille::{Bus, Ctx, Event, Failure, OrFail, Participant, StartAt, State};
 use serde::{Deserialize, Serialize};
 
 #[derive(Event, Serialize, Deserialize)]
@@ -38,6 +38,11 @@ fn payment(api: Api) -> Participant<Api> {
 struct Api(Arc<std::sync::Mutex<std::collections::BTreeMap<String, u64>>>);
 
 impl Api {
+    #[cfg(test)]
+    fn charges(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+
     async fn charge(&self, cents: u64, key: String) -> Result<(), std::io::Error> {
         let mut charges = self.0.lock().map_err(|_| std::io::Error::other("down"))?;
         charges.insert(key, cents);
@@ -48,18 +53,19 @@ impl Api {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let bus = Bus::memory().await?; // or Bus::open("./data")
-    let stop = tokio::time::sleep(std::time::Duration::from_millis(50)); // or tokio::signal::ctrl_c()
-    let running =
-        tokio::spawn(payment(Api::default()).run(&bus).with_graceful_shutdown(stop).into_future());
-    while bus.group("payment").info().await.is_err() {
-        tokio::task::yield_now().await;
-    }
     bus.publish(&OrderCreated { order: "order-1".into(), cents: 4999 }).await?;
-    running.await??;
+    // It is new, and there is an event already.
+    let payment = payment(Api::default()).start(StartAt::Beginning);
+    payment.run(&bus).with_graceful_shutdown(ctrl_c()).await?;
     for event in bus.read("payments").all().await? {
         println!("{} of {}", event.event().ty, event.event().saga_or_id());
     }
     Ok(())
+}
+
+/// An example ends by itself; a service waits for `tokio::signal::ctrl_c()`.
+async fn ctrl_c() {
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
 }
 
 #[cfg(test)]
@@ -76,7 +82,7 @@ mod tests {
             t.publish(&OrderCreated { order: "order-1".into(), cents: 4999 }).await;
             t.run_to_end().await; // time is virtual
             assert_eq!(t.published::<PaymentProcessed>().len(), 1);
-            assert_eq!(api.0.lock().unwrap().len(), 1);
+            assert_eq!(api.charges(), 1);
         });
         println!("{}", faults.await);
     }

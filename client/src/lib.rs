@@ -157,12 +157,7 @@ pub use api::*;
 pub use quadrille_proto::event::JsonError;
 pub use quadrille_proto::{Event, EventError, EventView};
 
-/// The README's example, compiled and run with the other examples.
-#[cfg(all(doctest, feature = "embedded", feature = "json"))]
-#[doc = include_str!("../../README.md")]
-struct Readme;
-
-/// The guide's examples, likewise.
+/// The guide's examples, compiled and run with the others.
 #[cfg(all(doctest, feature = "test", feature = "derive"))]
 #[doc = include_str!("../../docs/GUIDE.md")]
 struct Guide;

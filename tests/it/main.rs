@@ -13,6 +13,7 @@ mod index;
 mod kill;
 mod open;
 mod power;
+mod readme;
 mod resends;
 mod stage;
 mod tidy;

@@ -9,6 +9,16 @@
 //! of every block) and the list of runs hang below one value, the *head*, which names the log and
 //! the last entry that is in. So whatever is lost, old or changed is noticed when it is read. A
 //! [`Store`] keeps values by key: on disk one of another's making (`tree`), in memory a map.
+//!
+//! ```text
+//! head            version, log id, position, from, next run, runs, checksum of names; its own crc32
+//! names           sources, types, edges
+//! d + run         directory: first key and crc of each block
+//! b + run + block up to 128 rows: a key of 16 bytes, length, protobuf
+//!
+//! tables          0 sagas: by hash, rows add up; 1 dead letters: entry, index, group;
+//!                 2 unusual settles: group, topic, offset; of 1 and 2 the newest row counts
+//! ```
 
 mod feed;
 mod head;
