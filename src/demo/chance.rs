@@ -1,7 +1,6 @@
 //! What goes wrong in a run, and when: drawn from the seed and the name of the thing, never from a
 //! clock or an order of events, so that every start of the same run decides alike.
 
-use super::events::EventType;
 use super::orders::fnv;
 
 /// The third attempt is the last that may crash, so that even a crash rate of 1 ends.
@@ -29,14 +28,22 @@ pub(crate) enum Crash {
     AfterCommit,
 }
 
+/// Why an order does not go through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    OutOfStock,
+    CardDeclined,
+    NoCarrier,
+}
+
 impl Chance {
     /// The failure that awaits this order, if one does: a third of them in each of three services.
-    pub(crate) fn failure(&self, order_id: &str) -> Option<EventType> {
+    pub(crate) fn fate(&self, order_id: &str) -> Option<Fate> {
         let mut dice = self.dice(&["failure", order_id]);
         (dice.f64() < self.fail_rate).then(|| match dice.u8(0..3) {
-            0 => EventType::InventoryRejected,
-            1 => EventType::PaymentFailed,
-            _ => EventType::ShipmentRefused,
+            0 => Fate::OutOfStock,
+            1 => Fate::CardDeclined,
+            _ => Fate::NoCarrier,
         })
     }
 
@@ -65,13 +72,11 @@ mod tests {
 
     #[test]
     fn failures_meet_the_rate_and_spread_over_three_services() {
-        let failures: Vec<_> = (0..10_000).filter_map(|i| CHANCE.failure(&i.to_string())).collect();
+        let failures: Vec<_> = (0..10_000).filter_map(|i| CHANCE.fate(&i.to_string())).collect();
         assert!((2_850..3_150).contains(&failures.len()), "{}", failures.len());
-        for ty in
-            [EventType::InventoryRejected, EventType::PaymentFailed, EventType::ShipmentRefused]
-        {
-            let share = failures.iter().filter(|it| **it == ty).count();
-            assert!((900..1_100).contains(&share), "{ty:?} {share}");
+        for fate in [Fate::OutOfStock, Fate::CardDeclined, Fate::NoCarrier] {
+            let share = failures.iter().filter(|it| **it == fate).count();
+            assert!((900..1_100).contains(&share), "{fate:?} {share}");
         }
     }
 
@@ -100,10 +105,10 @@ mod tests {
         let always = Chance { fail_rate: 1.0, ..CHANCE };
         for i in 0..100 {
             assert_eq!(
-                (never.failure(&i.to_string()), never.crash("s", &i.to_string(), 1)),
+                (never.fate(&i.to_string()), never.crash("s", &i.to_string(), 1)),
                 (None, None)
             );
-            assert!(always.failure(&i.to_string()).is_some());
+            assert!(always.fate(&i.to_string()).is_some());
         }
     }
 }

@@ -1,60 +1,46 @@
 //! The demo: a shop of five services on one bus. Here is only how its parts are put together.
 
-pub(crate) mod audit;
+mod audit;
 mod chance;
-mod events;
-mod inbox;
+mod child;
+mod data;
+mod director;
 mod inventory;
+mod live;
 mod notification;
+mod operator;
 mod options;
 mod order;
 mod orders;
 mod payment;
-mod progress;
-mod run;
-mod service;
+mod report;
+mod screen;
 mod shipping;
-#[cfg(test)]
 mod shop;
+mod stage;
 mod store;
 mod summary;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
-mod tree;
+mod watch;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::runtime::Builder;
 
 use self::audit::Report;
-use self::audit::log::LogEvent;
-use self::inbox::Service;
+use self::data::DataDir;
+use self::director::Told;
+use self::live::Live;
 pub(crate) use self::options::DemoArgs;
-use self::options::{DataDir, DemoCommand, RunArgs};
+use self::options::{DemoCommand, RunArgs};
 use self::order::Status;
-use self::orders::Order;
-use self::progress::Tally;
-use self::run::Ending;
-use self::store::StoreError;
+use self::report::Act;
 use self::summary::{Summary, audit_json, audit_text};
 use crate::cli::Failure;
-
-/// Everybody in the shop.
-static SERVICES: [Service; 5] = [
-    order::ORDER,
-    inventory::INVENTORY,
-    payment::PAYMENT,
-    shipping::SHIPPING,
-    notification::NOTIFICATION,
-];
-
-/// What to say when a store cannot be used.
-fn store_failure(data: &DataDir) -> impl Fn(StoreError) -> Failure {
-    move |e| Failure::Run(format!("cannot use the stores in {}: {e}", data.stores().display()))
-}
 
 /// Runs, or audits, as the arguments say.
 pub(crate) fn main(args: DemoArgs) -> Result<(), Failure> {
@@ -62,27 +48,30 @@ pub(crate) fn main(args: DemoArgs) -> Result<(), Failure> {
     let runtime = runtime.map_err(Failure::run)?;
     match args.command {
         Some(DemoCommand::Audit { dir, json }) => runtime.block_on(examine(&dir, json)),
+        Some(DemoCommand::Serve) => runtime.block_on(child::main()),
         None => runtime.block_on(perform(&args.run)),
     }
 }
 
 async fn perform(args: &RunArgs) -> Result<(), Failure> {
-    let orders = orders::load(args.orders.as_deref())?;
-    let mut data = DataDir::prepare(args.data.as_deref())?;
-    let (summary, cancelled) = play(args, &orders, &data, &Arc::default()).await?;
+    // Said before anything is made.
+    orders::load(args.orders.as_deref())?;
+    let mut data = DataDir::prepare(args.data.as_deref(), args.json).await?;
+    let mut live = Live::new(args.plain, args.json);
+    let told = director::direct(args, &data.path, &mut live).await?;
+    let report = audit::audit(&data).await?;
+    let summary = summary(&told, &report);
     if args.json {
         say(&serde_json::to_string(&summary).map_err(Failure::run)?)?;
     } else {
         let colour = !args.plain
             && io::stdout().is_terminal()
             && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
-        say(&summary.text())?;
-        if let Some(first) = cancelled.first() {
-            say(&format!("\n{}, which was cancelled:", first.order_id))?;
-            say(&tree::draw(&cancelled, colour))?;
-        }
+        let dir = data.path.display().to_string();
+        say(&format!("\n{}", screen::draw(&told, &report, &dir, colour)))?;
     }
     if summary.good() {
+        data.finish();
         return Ok(());
     }
     data.keep();
@@ -90,40 +79,36 @@ async fn perform(args: &RunArgs) -> Result<(), Failure> {
     Err(Failure::Run(format!("the run is not in order; log and stores are in {dir}")))
 }
 
-/// A run and the audit of what it left; also the events of one cancelled order.
-async fn play(
-    args: &RunArgs,
-    orders: &[Order],
-    data: &DataDir,
-    tally: &Arc<Tally>,
-) -> Result<(Summary, Vec<LogEvent>), Failure> {
-    let Ending { parked, kills } = run::run(args, orders, data, tally).await?;
-    let Report { events, books, found, cancelled } = audit::audit(data).await?;
-    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let summary = Summary {
+fn summary(told: &Told, report: &Report) -> Summary {
+    let Report { events, books, found, .. } = report;
+    let speed = told.done.of(Act::Fast);
+    Summary {
         orders: books.orders.len() as u64,
         completed: books.count(Status::Completed),
         cancelled: books.count(Status::Cancelled),
-        parked,
-        events,
-        retries: read(&tally.retries),
-        duplicates: read(&tally.duplicates),
-        superseded: read(&tally.superseded),
-        kills,
-        sagas_per_s: tenths(tally.rate()),
-        p50_ms: tenths(tally.latency_ms(0.5)),
-        p99_ms: tenths(tally.latency_ms(0.99)),
-        audit: found,
-    };
-    Ok((summary, cancelled))
+        parked: told.state.parked(),
+        events: *events,
+        retries: told.counts.retries,
+        duplicates: told.counts.duplicates,
+        superseded: told.counts.superseded,
+        kills: told.kills,
+        sagas_per_s: tenths(speed.per_s),
+        p50_ms: tenths(speed.p50_ms),
+        p99_ms: tenths(speed.p99_ms),
+        audit: found.clone(),
+    }
 }
 
 async fn examine(dir: &Path, json: bool) -> Result<(), Failure> {
-    let found = audit::audit(&DataDir::existing(dir)?).await?.found;
+    let Report { sums, found, .. } = audit::audit(&DataDir::existing(dir)?).await?;
     if json {
         say(&serde_json::json!({ "audit": audit_json(&found) }).to_string())?;
     } else {
-        say(&audit_text(&found))?;
+        let verdict = match found.len() {
+            0 => "ok".to_owned(),
+            many => format!("{many} violations"),
+        };
+        say(&format!("audit: {verdict}\n{}", audit_text(&sums, &found).trim_end()))?;
     }
     match found.len() {
         0 => Ok(()),

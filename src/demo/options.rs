@@ -5,20 +5,25 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
 
+use super::chance::Chance;
 use super::orders::{Order, fnv};
 use crate::cli::Failure;
+
+/// Where a run is kept if nothing else is said.
+pub(crate) const DEFAULT_DIR: &str = "demo-data";
 
 const DEFAULT_SEED: u64 = 1;
 const DEFAULT_FAIL_RATE: f64 = 0.1;
 
-/// Run a shop of five services on one bus, with failures and crashes, and audit what it did.
+/// Run a shop of five services on one bus, make trouble, kill it, and audit what it did.
 ///
 /// Orders go through inventory, payment, shipping and notification, each with a database of its
 /// own. Some fail and are undone in the order of causes, some handlings crash and are repeated,
-/// some orders are sent twice. At the end the books must balance. Kill it at any moment: with the
-/// same --data it goes on where it was.
+/// some orders are sent twice. Then the payment provider goes down, some orders cannot be
+/// processed, a charge answers too late, and the process that runs it all is killed in the middle.
+/// At the end the books must balance. Stop or kill it at any moment: with the same --data it goes
+/// on where it was.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct DemoArgs {
@@ -41,19 +46,24 @@ pub(crate) enum DemoCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Run bus and services for another process, which directs
+    #[command(hide = true)]
+    Serve,
 }
 
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
 pub(crate) struct RunArgs {
     /// Orders as JSON lines {customerId, items: [{productId, quantity}], totalAmount}
     /// [default: a sample of 300]
     #[arg(long, value_name = "FILE")]
     pub(crate) orders: Option<PathBuf>,
-    /// How many orders; more than the file has start over at its top [default: all of the file]
+    /// How many orders; more than the file has start over at its top [default: all of the file;
+    /// of the sample ten times as many, but with --json]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(crate) count: Option<u64>,
     /// Keep log and stores here, or go on with the run that is here
-    /// [default: a temporary directory, gone at the end]
+    /// [default: ./demo-data, where a finished run of before gives way to this one; with --json a
+    /// temporary directory, gone at the end]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// Share of orders that fail for a business reason [default: 0.1]
@@ -65,10 +75,13 @@ pub(crate) struct RunArgs {
     /// Decides which orders fail, which handlings crash and what is sent twice [default: 1]
     #[arg(long, value_name = "S")]
     pub(crate) seed: Option<u64>,
-    /// No progress bar and no colours
+    /// Kill nothing
+    #[arg(long)]
+    pub(crate) no_kill: bool,
+    /// No live lines and no colours
     #[arg(long)]
     pub(crate) plain: bool,
-    /// Print one JSON object and nothing else
+    /// Print one JSON object and nothing else: the orders as fast as they go, no story and no kill
     ///
     /// kills is how many earlier starts on the same --data were cut off. retries, duplicates,
     /// superseded, sagas_per_s, p50_ms and p99_ms are of this start, the other numbers of all.
@@ -81,6 +94,9 @@ fn rate(text: &str) -> Result<f64, String> {
     rate.ok_or_else(|| "give a share from 0 to 1, such as 0.1".to_owned())
 }
 
+/// How many times the sample makes a story.
+const STORY_TIMES: u64 = 10;
+
 /// What a run is about. Which handlings crash is not part of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Plan {
@@ -89,6 +105,44 @@ pub(crate) struct Plan {
     pub(crate) fail_rate: f64,
     /// Tells one file of orders from another.
     pub(crate) orders_digest: u64,
+    /// Whether it has orders that make trouble.
+    pub(crate) story: bool,
+}
+
+/// The orders that make trouble.
+#[derive(Debug, Default)]
+pub(crate) struct Cast {
+    /// Paid in what nobody takes.
+    pub(crate) poison: Vec<String>,
+    /// Charged after its time limit.
+    pub(crate) slow: Option<String>,
+}
+
+impl Plan {
+    /// The dice of the run.
+    pub(crate) fn chance(&self, crash_rate: f64) -> Chance {
+        Chance { seed: self.seed, fail_rate: self.fail_rate, crash_rate }
+    }
+
+    /// Up to which order each act goes: as fast as it goes, at a steady pace, in trouble, and under
+    /// fire.
+    pub(crate) fn acts(&self) -> [u64; 4] {
+        let of = |eighths| self.count * eighths / 8;
+        [of(3), of(4), of(6), self.count]
+    }
+
+    /// Who makes trouble: the first in that act who would have had none.
+    pub(crate) fn cast(&self, ids: &[String]) -> Cast {
+        if !self.story {
+            return Cast::default();
+        }
+        let [_, from, to, _] = self.acts().map(|it| usize::try_from(it).unwrap_or(usize::MAX));
+        let chance = self.chance(0.0);
+        let act = ids.iter().take(to).skip(from);
+        let mut fine = act.filter(|id| chance.fate(id).is_none()).cloned();
+        let slow = fine.next();
+        Cast { poison: fine.take(3).collect(), slow }
+    }
 }
 
 impl RunArgs {
@@ -100,9 +154,10 @@ impl RunArgs {
         let Some(kept) = kept else {
             return Ok(Plan {
                 seed: self.seed.unwrap_or(DEFAULT_SEED),
-                count: self.count.unwrap_or(orders.len() as u64),
+                count: self.count.unwrap_or_else(|| orders.len() as u64 * self.times()),
                 fail_rate: self.fail_rate.unwrap_or(DEFAULT_FAIL_RATE),
                 orders_digest: digest(orders),
+                story: !self.json,
             });
         };
         let differs = [
@@ -118,88 +173,18 @@ impl RunArgs {
         Err(Failure::Input(format!(
             "{} holds a run with another {option} (--seed {seed} --count {count} --fail-rate \
              {fail_rate}); leave out {option} to go on with it, or give another directory to --data",
-            dir.unwrap_or_else(|| Path::new("")).display(),
+            dir.unwrap_or_else(|| Path::new(DEFAULT_DIR)).display(),
         )))
+    }
+
+    fn times(&self) -> u64 {
+        if self.json || self.orders.is_some() { 1 } else { STORY_TIMES }
     }
 }
 
 fn digest(orders: &[Order]) -> u64 {
     let texts: Vec<String> = orders.iter().map(|order| format!("{order:?}")).collect();
     fnv(&texts.iter().map(String::as_str).collect::<Vec<_>>())
-}
-
-/// Where a run keeps its log and its stores.
-#[derive(Debug)]
-pub(crate) struct DataDir {
-    pub(crate) path: PathBuf,
-    /// Removes the directory when dropped, if the user did not ask for one.
-    temporary: Option<TempDir>,
-}
-
-impl DataDir {
-    /// The directory of `--data`, made if it is not there, or a fresh temporary one.
-    ///
-    /// # Errors
-    /// It is a file, holds something else, or cannot be written.
-    pub(crate) fn prepare(asked: Option<&Path>) -> Result<Self, Failure> {
-        let data = match asked {
-            Some(path) => Self { path: path.to_owned(), temporary: None },
-            None => {
-                let dir = TempDir::with_prefix("quadrille-demo-").map_err(|e| {
-                    Failure::run(format!("cannot make a temporary directory: {e}; give --data"))
-                })?;
-                Self { path: dir.path().to_owned(), temporary: Some(dir) }
-            }
-        };
-        let name = data.path.display();
-        if data.path.exists() && !data.path.is_dir() {
-            return Err(Failure::Input(format!("{name} is not a directory; give one to --data")));
-        }
-        let unwritable = |e: std::io::Error| {
-            Failure::Input(format!("cannot write to {name}: {e}; give another directory to --data"))
-        };
-        std::fs::create_dir_all(&data.path).map_err(unwritable)?;
-        let empty = std::fs::read_dir(&data.path).map_err(unwritable)?.next().is_none();
-        if !empty && !data.stores().is_dir() {
-            return Err(Failure::Input(format!(
-                "{name} holds something that is not a demo; give an empty or a new directory to \
-                 --data"
-            )));
-        }
-        std::fs::create_dir_all(data.stores()).map_err(unwritable)?;
-        tempfile::tempfile_in(data.stores()).map_err(unwritable)?;
-        Ok(data)
-    }
-
-    /// The directory of a run that was.
-    ///
-    /// # Errors
-    /// There is none.
-    pub(crate) fn existing(path: &Path) -> Result<Self, Failure> {
-        let data = Self { path: path.to_owned(), temporary: None };
-        if data.stores().is_dir() && data.bus().is_dir() {
-            return Ok(data);
-        }
-        Err(Failure::Input(format!(
-            "{} holds no demo; give the directory that `quadrille demo --data DIR` wrote",
-            path.display()
-        )))
-    }
-
-    pub(crate) fn bus(&self) -> PathBuf {
-        self.path.join("bus")
-    }
-
-    pub(crate) fn stores(&self) -> PathBuf {
-        self.path.join("stores")
-    }
-
-    /// Leaves the directory where it is, for somebody to look at.
-    pub(crate) fn keep(&mut self) {
-        if let Some(dir) = self.temporary.take() {
-            self.path = dir.keep();
-        }
-    }
 }
 
 #[cfg(test)]
@@ -219,7 +204,7 @@ mod tests {
         let sample = load(None).unwrap();
         let first = RunArgs { seed: Some(4), fail_rate: Some(0.3), ..RunArgs::default() };
         let plan = first.plan(None, &sample).unwrap();
-        assert_eq!((plan.seed, plan.count), (4, 300));
+        assert_eq!((plan.seed, plan.count), (4, 3000));
         for again in [first, RunArgs::default()] {
             assert_eq!(again.plan(Some(plan.clone()), &sample).unwrap(), plan);
         }
@@ -240,35 +225,5 @@ mod tests {
             assert!(text.starts_with(&format!("d holds a run with another {option} ")), "{text}");
             assert!(text.contains(&format!("leave out {option} ")), "{text}");
         }
-    }
-
-    #[test]
-    fn a_directory_that_cannot_be_one_is_refused_before_anything_is_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("file");
-        std::fs::write(&file, "x").unwrap();
-        let text = refused(DataDir::prepare(Some(&file)));
-        assert!(text.ends_with("is not a directory; give one to --data"), "{text}");
-        let text = refused(DataDir::prepare(Some(&file.join("below"))));
-        assert!(text.contains("cannot write to"), "{text}");
-        let text = refused(DataDir::prepare(Some(dir.path())));
-        assert!(text.contains("not a demo"), "{text}");
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
-        let text = refused(DataDir::existing(dir.path()));
-        assert!(text.contains("holds no demo"), "{text}");
-    }
-
-    #[test]
-    fn a_temporary_directory_goes_unless_it_is_kept() {
-        let mut data = DataDir::prepare(None).unwrap();
-        let path = data.path.clone();
-        data.keep();
-        drop(data);
-        assert!(path.join("stores").is_dir());
-        std::fs::remove_dir_all(&path).unwrap();
-        let data = DataDir::prepare(None).unwrap();
-        let path = data.path.clone();
-        drop(data);
-        assert!(!path.exists());
     }
 }

@@ -1,136 +1,246 @@
-//! The demo as a whole, on a bus in a directory: with crashes inside, killed from outside, and
-//! with an audit that finds what somebody else wrote to its log.
+//! The services of the demo on a test bus: whatever goes wrong, everything ends and adds up.
 
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::pin::pin;
-use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use quadrille::{Bus, Event};
-use tempfile::TempDir;
+use quadrille::{Bus, Closed, TestBus, every_fault};
+use tokio::sync::oneshot;
 
-use super::audit::audit;
-use super::events::{EventType, Payload};
-use super::options::{DataDir, RunArgs};
-use super::orders::{self, Order};
-use super::play;
-use super::summary::Summary;
+use super::chance::Fate;
+use super::operator;
+use super::options::Plan;
+use super::order::Status;
+use super::payment::CHARGE_LIMIT;
+use super::shop::{Counts, SERVICES, Shop, Stores};
+use super::testing::{Hall, plan};
 
-/// Where the process that is to be killed keeps its data.
-const DATA: &str = "QUADRILLE_DEMO_TEST_DATA";
-
-/// Enough to be killed several times on the way.
-const ORDERS_TO_KILL: u64 = 400;
-
-fn args(count: u64) -> RunArgs {
-    let (fail_rate, crash_rate) = (Some(0.4), 0.1);
-    RunArgs { count: Some(count), fail_rate, crash_rate, json: true, ..RunArgs::default() }
-}
-
-fn sample() -> Vec<Order> {
-    orders::load(None).unwrap()
-}
-
-async fn played(args: &RunArgs, dir: &Path) -> Summary {
-    let data = DataDir::prepare(Some(dir)).unwrap();
-    play(args, &sample(), &data, &Arc::default()).await.unwrap().0
-}
-
-#[track_caller]
-fn assert_good(summary: &Summary, orders: u64) {
-    assert!(summary.good(), "{}", summary.text());
-    assert_eq!(summary.orders, orders);
-    assert!(summary.completed > 0 && summary.cancelled > 0, "{}", summary.text());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn everything_ends_and_adds_up_whatever_crashes() {
     for crash_rate in [0.0, 0.3, 1.0] {
-        let dir = TempDir::new().unwrap();
-        let summary = played(&RunArgs { crash_rate, ..args(120) }, dir.path()).await;
-        assert_good(&summary, 120);
-        assert_eq!(summary.retries > 0, crash_rate > 0.0, "{}", summary.text());
-        assert!(summary.duplicates > 0, "{}", summary.text());
-        assert_eq!(summary.kills, 0);
+        let t = TestBus::new().await;
+        let hall = Hall::open(&t, &plan(120, 0.4), crash_rate).await;
+        t.run(hall.shop.participants());
+        hall.order_all(t.bus()).await;
+        t.run_to_end().await;
+        assert_eq!(hall.audit(t.bus()).await, []);
+        let books = hall.books();
+        assert!(books.count(Status::Completed) > 0 && books.count(Status::Cancelled) > 0);
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_that_is_over_does_nothing_when_it_is_started_again() {
-    let dir = TempDir::new().unwrap();
-    let first = played(&args(40), dir.path()).await;
-    let again = played(&RunArgs { json: true, ..RunArgs::default() }, dir.path()).await;
-    assert_good(&again, 40);
-    assert_eq!((again.events, again.retries, again.kills), (first.events, 0, 0));
+/// Few orders, and one for each fate among them.
+fn of_every_fate() -> Plan {
+    plan(5, 0.7)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_audit_names_what_somebody_else_wrote_to_the_log() {
-    let dir = TempDir::new().unwrap();
-    let data = DataDir::prepare(Some(dir.path())).unwrap();
-    let (_, cancelled) = play(&args(40), &sample(), &data, &Arc::default()).await.unwrap();
-    let id = &cancelled[0].order_id;
-    let bus = Bus::open(data.bus()).await.unwrap();
-    let payload = Payload::from(sample()[0].clone());
-    let event = Event::new(EventType::OrderCompleted.name()).source("nobody").saga(id.as_str());
-    bus.topic("orders").publish_all([event.json(&payload).unwrap()]).await.unwrap();
-    bus.close(Duration::ZERO).await.unwrap();
-    let found = audit(&data).await.unwrap().found;
-    let ends = found.iter().find(|it| it.rule == "several_ends").unwrap();
-    assert!(ends.text.contains(id.as_str()), "{ends}");
+#[tokio::test]
+async fn few_orders_are_enough_for_every_fate() {
+    let t = TestBus::new().await;
+    let hall = Hall::open(&t, &of_every_fate(), 0.0).await;
+    for fate in [Fate::OutOfStock, Fate::CardDeclined, Fate::NoCarrier] {
+        hall.with_fate(Some(fate));
+    }
+    assert_eq!(hall.with_fate(None), hall.ids[0]);
 }
 
-/// Also a process of its own, for [`killed_or_stopped_at_any_moment_it_finishes`]: tells how far it is.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_in_a_process_of_its_own_ends() {
-    let own = TempDir::new().unwrap();
-    let given = std::env::var_os(DATA);
-    let data =
-        DataDir::prepare(given.as_ref().map(Path::new).or_else(|| Some(own.path()))).unwrap();
-    let (args, orders, tally) = (args(ORDERS_TO_KILL), sample(), Arc::default());
-    let mut playing = pin!(play(&args, &orders, &data, &tally));
-    let mut look = tokio::time::interval(Duration::from_millis(1));
-    let mut told = None;
-    let summary = loop {
-        tokio::select! {
-            played = &mut playing => break played.unwrap().0,
-            _ = look.tick() => {
-                let ended = tally.ended.load(Ordering::Relaxed);
-                if told.replace(ended) != Some(ended) {
-                    println!("{ended}");
-                }
+/// The charge of the first order comes late.
+#[tokio::test]
+async fn nothing_is_emitted_twice_or_lost_whatever_goes_wrong_and_when() {
+    let faults = every_fault(async |t| {
+        let hall = Hall::open(t, &of_every_fate(), 0.0).await;
+        let hall = hall.slow(t, CHARGE_LIMIT + Duration::from_millis(1));
+        t.run(hall.shop.participants());
+        hall.order_all(t.bus()).await;
+        t.run_to_end().await;
+        assert_eq!(hall.audit(t.bus()).await, []);
+    });
+    let faults = faults.await;
+    assert!(faults.points >= 40, "{faults}");
+    println!("{faults}");
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Service {
+    Up,
+    Down,
+    Paused,
+    /// It works, and the provider is gone.
+    Alone,
+}
+
+/// The provider answers a charge before, at and after its limit, while the payment service works,
+/// is not there, or is paused.
+#[tokio::test]
+async fn money_is_conserved_whenever_a_charge_is_answered() {
+    let moment = Duration::from_millis(1);
+    for answers_after in [CHARGE_LIMIT - moment, CHARGE_LIMIT, CHARGE_LIMIT + moment] {
+        for service in [Service::Up, Service::Down, Service::Paused, Service::Alone] {
+            let case = format!("{answers_after:?} {service:?}");
+            let t = TestBus::new().await;
+            let hall = Hall::open(&t, &plan(1, 0.0), 0.0).await.slow(&t, answers_after);
+            late_charge(&t, &hall, service).await;
+            assert_eq!(hall.audit(t.bus()).await, [], "{case}");
+            let [charged, refunded, shipped] =
+                ["card charged", "card refunded", "parcel sent"].map(|deed| hall.moved(deed));
+            let price = hall.books().orders[&hall.ids[0]].order.total_amount.cents();
+            assert_eq!(charged, price, "{case}");
+            match hall.status(&hall.ids[0]) {
+                Status::Completed => assert_eq!((refunded, shipped), (0, 1), "{case}"),
+                Status::Cancelled => assert_eq!((refunded, shipped), (price, 0), "{case}"),
+                Status::Open => panic!("{case}: it has not ended"),
             }
+            let in_time = answers_after < CHARGE_LIMIT;
+            assert!(!in_time || refunded == 0, "{case}: refunded although it was in time");
+            assert!(answers_after <= CHARGE_LIMIT || refunded > 0, "{case}: not refunded");
         }
-    };
-    assert_good(&summary, ORDERS_TO_KILL);
+    }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_or_stopped_at_any_moment_it_finishes() {
-    let dir = TempDir::new().unwrap();
-    let moments = [0, 1, 40, 40, 90, 150, 210, 270];
-    for (enough, signal) in moments.into_iter().zip(["-KILL", "-KILL", "-INT"].iter().cycle()) {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["demo::tests::a_run_in_a_process_of_its_own_ends", "--exact", "--nocapture"])
-            .env(DATA, dir.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        // Read from until the process is gone: one that cannot tell how far it is panics.
-        let mut told = lines.filter_map(|line| line.unwrap().parse::<u64>().ok());
-        let reached = told.find(|ended| *ended >= enough);
-        let id = child.id().to_string();
-        assert!(Command::new("kill").args([signal, id.as_str()]).status().unwrap().success());
-        let ended = child.wait().unwrap();
-        assert!(!ended.success(), "over before it was stopped: {reached:?}");
+async fn late_charge(t: &TestBus, hall: &Hall, service: Service) {
+    let (payment, provider) = (t.bus().group("payment"), &hall.shop.provider);
+    t.run(hall.shop.participants());
+    hall.order_all(t.bus()).await;
+    t.settle().await;
+    match service {
+        Service::Up => {}
+        Service::Down => hall.shop.stores.payment.set_gone(true),
+        Service::Paused => payment.pause("lunch").await.unwrap(),
+        Service::Alone => provider.set_down(true),
     }
-    let summary = played(&args(ORDERS_TO_KILL), dir.path()).await;
-    assert_good(&summary, ORDERS_TO_KILL);
-    // Six were killed, the first of them perhaps before it had begun; two were stopped in order.
-    assert!((5..=6).contains(&summary.kills), "{} kills", summary.kills);
+    t.advance(CHARGE_LIMIT * 2).await;
+    match service {
+        Service::Up => {}
+        Service::Down => hall.shop.stores.payment.set_gone(false),
+        Service::Paused => payment.resume().await.unwrap(),
+        Service::Alone => provider.set_down(false),
+    }
+    t.run_to_end().await;
+}
+
+/// The process dies while a handling is at one of the places between two of which it can be found:
+/// every one of them, in every handling.
+#[tokio::test]
+async fn rows_effects_and_events_agree_wherever_a_handling_is_killed() {
+    let mut at = 0;
+    loop {
+        at += 1;
+        let t = TestBus::new().await;
+        let hall = Hall::open(&t, &of_every_fate(), 0.0).await;
+        let stops = &hall.shop.counts.stops;
+        stops.at.store(at, Ordering::Relaxed);
+        t.run(hall.shop.participants());
+        hall.order_all(t.bus()).await;
+        t.settle().await;
+        let stopped = stops.has_stopped();
+        stops.at.store(0, Ordering::Relaxed);
+        t.crash_and_restart().await;
+        t.run_to_end().await;
+        assert_eq!(hall.audit(t.bus()).await, [], "killed at place {at}");
+        if !stopped {
+            break;
+        }
+    }
+    assert!(at > 50, "there were only {at} places");
+}
+
+/// The same with files and their threads, and the whole process of services dropped at any moment
+/// of theirs.
+#[tokio::test]
+async fn rows_effects_and_events_agree_whenever_all_of_it_is_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = Bus::memory().await.unwrap();
+    let hall = Hall::on(&bus, Stores::open(dir.path()).unwrap(), &plan(60, 0.4), 0.0).await;
+    hall.order_all(&bus).await;
+    let shop = &hall.shop;
+    let mut moment = 0;
+    while !at_rest(&bus, &hall).await {
+        moment += 1;
+        let running = tokio::spawn(quadrille::run(&bus, shop.participants()).into_future());
+        for _ in 0..moment * 7 {
+            tokio::task::yield_now().await;
+        }
+        running.abort();
+        assert!(running.await.unwrap_err().is_cancelled());
+    }
+    assert!(moment > 3, "it was over after {moment} moments");
+    assert_eq!(hall.audit(&bus).await, []);
+}
+
+/// Half of the work is done when the services are stopped in order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_graceful_stop_under_load_repeats_nothing_and_forgets_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = Bus::open(dir.path().join("bus")).await.unwrap();
+    let hall = Hall::on(&bus, Stores::open(dir.path()).unwrap(), &plan(200, 0.3), 0.0).await;
+    hall.order_all(&bus).await;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = quadrille::run(&bus, hall.shop.participants()).with_graceful_shutdown(stopped);
+    let running = tokio::spawn(running.into_future());
+    until(async || handled(&hall.shop) >= 400).await;
+    drop(stop);
+    assert_eq!(running.await.unwrap(), Ok(Closed::Left));
+    let counts = &hall.shop.counts;
+    let begun = |counts: &Counts| counts.stops.begun.load(Ordering::Relaxed);
+    let first = handled(&hall.shop);
+    assert_eq!(begun(counts), first, "a handling was cut off");
+    assert!(!at_rest(&bus, &hall).await, "it was over before it was stopped");
+    bus.close(Duration::ZERO).await.unwrap();
+
+    let bus = Bus::open(dir.path().join("bus")).await.unwrap();
+    let shop = Shop::new(&bus, hall.shop.stores.clone(), hall.chance, None);
+    let running = tokio::spawn(quadrille::run(&bus, shop.participants()).into_future());
+    until(async || at_rest(&bus, &hall).await).await;
+    running.abort();
+    assert_eq!(shop.counts.resent.load(Ordering::Relaxed), 0, "what had finished came again");
+    assert_eq!(begun(&shop.counts), handled(&shop) - first);
+    assert_eq!(hall.audit(&bus).await, []);
+    bus.close(Duration::ZERO).await.unwrap();
+}
+
+fn handled(shop: &Shop) -> u64 {
+    shop.stores.all().iter().map(|it| it.handled()).sum()
+}
+
+async fn at_rest(bus: &Bus, hall: &Hall) -> bool {
+    for name in SERVICES {
+        match bus.group(name).info().await {
+            Ok(info) if info.unsettled == 0 => {}
+            _ => return false,
+        }
+    }
+    hall.books().count(Status::Open) == 0
+}
+
+async fn until(mut is: impl AsyncFnMut() -> bool) {
+    let mut look = tokio::time::interval(Duration::from_millis(1));
+    while !is().await {
+        look.tick().await;
+    }
+}
+
+/// The story's three orders that cannot be charged, and its late one.
+#[tokio::test]
+async fn what_is_parked_is_resolved_by_the_operator_and_every_order_ends() {
+    let t = TestBus::new().await;
+    t.allow_parked();
+    let plan = Plan { story: true, ..plan(24, 0.2) };
+    let hall = Hall::open(&t, &plan, 0.1).await;
+    let cast = plan.cast(&hall.ids);
+    t.run(hall.shop.participants());
+    hall.order_all(t.bus()).await;
+    t.run_to_end().await;
+    let parked = operator::parked(t.bus(), "--data here").await.unwrap();
+    let orders: Vec<_> = parked.iter().map(|it| it.order.clone()).collect();
+    assert_eq!(orders, cast.poison);
+    for it in &parked {
+        let tree = &it.timeline;
+        assert!(tree.contains(r#"parked: unexpected currency "XTS""#), "{tree}");
+        assert!(tree.contains("dlq retry payment") && tree.contains("--data here"), "{tree}");
+    }
+    let resolved = operator::resolve(t.bus(), &hall.shop.stores).await.unwrap();
+    t.run_to_end().await;
+    assert_eq!(hall.audit(t.bus()).await, []);
+    let ends: Vec<_> = resolved.iter().map(|it| hall.status(&it.order)).collect();
+    assert_eq!(ends, [Status::Completed, Status::Cancelled, Status::Completed]);
+    assert_eq!(operator::parked(t.bus(), "").await.unwrap().len(), 0);
 }

@@ -7,6 +7,7 @@ mod bad_input;
 mod behind;
 mod commands;
 mod damage;
+mod demo;
 mod full;
 mod handlers;
 mod index;

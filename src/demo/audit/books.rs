@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::cli::Failure;
+use crate::demo::data::DataDir;
 use crate::demo::inventory::{self, Shelf};
-use crate::demo::options::DataDir;
 use crate::demo::order::{self, OrderRow, Status};
-use crate::demo::store::{Effect, Store, What};
-use crate::demo::{SERVICES, store_failure};
+use crate::demo::shop::{SERVICES, Stores};
+use crate::demo::store::{Effect, StoreError};
 
 /// The contents of all five stores.
 #[derive(Debug, Default)]
@@ -24,9 +24,8 @@ impl Books {
     /// # Errors
     /// One is missing, in use, or not readable.
     pub(crate) fn read(data: &DataDir) -> Result<Self, Failure> {
-        let mut books = Self::default();
-        for service in &SERVICES {
-            let file = data.stores().join(format!("{}.redb", service.name));
+        for service in SERVICES {
+            let file = data.stores().join(format!("{service}.redb"));
             if !file.is_file() {
                 return Err(Failure::Input(format!(
                     "{} is missing; {} holds no complete demo",
@@ -34,21 +33,25 @@ impl Books {
                     data.path.display()
                 )));
             }
-            let store = Store::open(&data.stores(), service.name).map_err(store_failure(data))?;
-            books.effects.extend(store.effects().map_err(store_failure(data))?);
-            match service.name {
-                "order" => {
-                    let orders = order::all(&store).map_err(store_failure(data))?;
-                    books.orders = orders.into_iter().collect();
-                }
-                "inventory" => {
-                    let shelves = inventory::shelves(&store).map_err(store_failure(data))?;
-                    books.shelves = shelves.into_iter().collect();
-                }
-                _ => {}
-            }
         }
-        Ok(books)
+        let stores = Stores::open(&data.stores()).map_err(data.failure())?;
+        Self::of(&stores).map_err(data.failure())
+    }
+
+    /// Reads these stores.
+    ///
+    /// # Errors
+    /// One is not readable.
+    pub(crate) fn of(stores: &Stores) -> Result<Self, StoreError> {
+        let mut effects = Vec::new();
+        for store in stores.all() {
+            effects.extend(store.effects()?);
+        }
+        Ok(Self {
+            orders: order::all(&stores.order)?.into_iter().collect(),
+            shelves: inventory::shelves(&stores.inventory)?.into_iter().collect(),
+            effects,
+        })
     }
 
     /// How many orders have this status.
@@ -56,11 +59,9 @@ impl Books {
         self.orders.values().filter(|row| row.status == status).count() as u64
     }
 
-    /// A cancelled order, rather one whose card was refunded than one that was stopped early.
-    pub(crate) fn cancelled(&self) -> Option<&str> {
-        let of = |pick: fn(&What) -> bool| self.effects.iter().find(|it| pick(&it.what));
-        of(|what| matches!(what, What::CardRefunded(_)))
-            .or_else(|| of(|what| *what == What::OrderCancelled))
-            .map(|effect| effect.order_id.as_str())
+    /// How much was moved by this deed, in all.
+    pub(crate) fn moved(&self, deed: &str) -> u64 {
+        let effects = self.effects.iter().filter(|it| it.deed == deed);
+        effects.flat_map(|it| &it.moved).map(|(_, much)| much).sum()
     }
 }

@@ -1,63 +1,56 @@
 //! Reading the log for the audit, without a group, so that nothing is settled by it. What an event
 //! says is taken as text: nothing here believes that only the services have written to the log.
 
-use quadrille::{Bus, StoredEvent};
-
-use crate::cli::Failure;
-use crate::demo::events::Payload;
+use quadrille::{Bus, ReadError, StoredEvent};
+use serde_json::Value;
 
 /// One event of the log.
 #[derive(Clone, Debug)]
 pub(crate) struct LogEvent {
     /// Entry number and index in the entry: the order of everything.
     pub(crate) at: (u64, u32),
-    /// The broker's time, in milliseconds since 1970.
-    pub(crate) time_ms: u64,
     pub(crate) topic: String,
     pub(crate) source: String,
     pub(crate) id: String,
-    pub(crate) ty: String,
-    pub(crate) order_id: String,
+    /// Its type; of a notification, with its kind.
+    pub(crate) says: String,
+    pub(crate) order: String,
     /// The id of the event that caused it; empty if none did.
     pub(crate) cause: String,
-    /// What it carries, if that can be read.
-    pub(crate) payload: Option<Payload>,
+    /// Whether what it carries can be read.
+    pub(crate) readable: bool,
 }
 
 impl LogEvent {
     fn of(stored: &StoredEvent) -> Self {
         let event = stored.event();
+        let data = event.json::<Value>().ok();
+        let kind = data.as_ref().and_then(|it| it.get("kind")).and_then(Value::as_str);
         Self {
             at: (stored.position.entry, stored.position.index),
-            time_ms: stored.time,
-            topic: stored.topic.to_string(),
+            topic: stored.topic.clone(),
             source: event.source.to_owned(),
             id: event.id.to_owned(),
-            ty: event.ty.to_owned(),
-            order_id: event.saga_or_id().to_owned(),
+            says: kind.map_or_else(|| event.ty.to_owned(), |kind| format!("{} {kind}", event.ty)),
+            order: event.saga_or_id().to_owned(),
             cause: event.cause.to_owned(),
-            payload: event.json().ok(),
+            readable: data.is_some_and(|it| it.is_object()),
         }
     }
 }
 
 /// Hands every event of a topic to `take`.
+///
+/// # Errors
+/// The log cannot be read.
 pub(crate) async fn topic(
     bus: &Bus,
     name: &str,
     mut take: impl FnMut(LogEvent),
-) -> Result<(), Failure> {
+) -> Result<(), ReadError> {
     let mut events = bus.read(name);
     while let Some(event) = events.next().await {
-        take(LogEvent::of(&event.map_err(Failure::run)?));
+        take(LogEvent::of(&event?));
     }
     Ok(())
-}
-
-/// Every event of one order, in the order of the log.
-pub(crate) async fn order(bus: &Bus, order_id: &str) -> Result<Vec<LogEvent>, Failure> {
-    let events = bus.saga(order_id).all().await.map_err(Failure::run)?;
-    let mut events: Vec<LogEvent> = events.iter().map(LogEvent::of).collect();
-    events.sort_by_key(|event| event.at);
-    Ok(events)
 }

@@ -4,9 +4,11 @@
 pub(crate) mod books;
 pub(crate) mod log;
 mod rules;
+mod sums;
 mod trail;
+mod words;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -14,12 +16,13 @@ use quadrille::Bus;
 
 use self::books::Books;
 use self::log::LogEvent;
+pub(crate) use self::sums::{Sum, number};
 use self::trail::Trail;
 use crate::cli::Failure;
-use crate::demo::events::TOPICS;
-use crate::demo::options::DataDir;
+use crate::demo::data::DataDir;
 use crate::demo::orders::fnv;
-use crate::demo::store::What;
+use crate::demo::shop::TOPICS;
+use crate::demo::store::Effect;
 
 /// One thing that does not add up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,8 +52,9 @@ pub(crate) struct Report {
     pub(crate) events: u64,
     pub(crate) books: Books,
     pub(crate) found: Vec<Violation>,
-    /// The events of one cancelled order, of one that had the most to undo if there is one.
-    pub(crate) cancelled: Vec<LogEvent>,
+    pub(crate) sums: Vec<Sum>,
+    /// One cancelled order and its timeline; one that had the most to undo if there is one.
+    pub(crate) cancelled: Option<(String, String)>,
 }
 
 /// Audits a directory that nobody else has open.
@@ -59,18 +63,20 @@ pub(crate) struct Report {
 /// Log or stores cannot be read.
 pub(crate) async fn audit(data: &DataDir) -> Result<Report, Failure> {
     let books = Books::read(data)?;
-    let bus = Bus::open(data.bus()).await.map_err(Failure::run)?;
+    let bus = Bus::open(&data.path).await.map_err(Failure::run)?;
     let mut auditor = Auditor::default();
-    for name in TOPICS {
-        log::topic(&bus, name, |event| auditor.event(&event)).await?;
-    }
-    let cancelled = match books.cancelled() {
-        Some(id) => log::order(&bus, id).await?,
-        None => Vec::new(),
+    auditor.log(&bus).await?;
+    let cancelled = match auditor.cancelled() {
+        Some(order) => {
+            let timeline = bus.timeline(order).await.map_err(Failure::run)?;
+            Some((order.to_owned(), timeline.to_string()))
+        }
+        None => None,
     };
     bus.close(Duration::ZERO).await.map_err(Failure::run)?;
-    let events = auditor.events;
-    Ok(Report { events, found: auditor.finish(&books), books, cancelled })
+    let found = auditor.compare(&books);
+    let sums = auditor.sums(&books, &found);
+    Ok(Report { events: auditor.events, books, found, sums, cancelled })
 }
 
 /// Takes the log, event by event, and then the stores.
@@ -84,6 +90,14 @@ pub(crate) struct Auditor {
 }
 
 impl Auditor {
+    /// Takes all events of a bus.
+    pub(crate) async fn log(&mut self, bus: &Bus) -> Result<(), Failure> {
+        for name in TOPICS {
+            log::topic(bus, name, |event| self.event(&event)).await.map_err(Failure::run)?;
+        }
+        Ok(())
+    }
+
     /// Takes one event; topics may come in any order.
     pub(crate) fn event(&mut self, event: &LogEvent) {
         self.events += 1;
@@ -91,31 +105,42 @@ impl Auditor {
             let text = format!("{} has event {} more than once", event.topic, event.id);
             self.found.push(Violation::new("event_repeated", text));
         }
-        let trail = self.trails.entry(event.order_id.clone()).or_default();
+        let trail = self.trails.entry(event.order.clone()).or_default();
         if let Err(why) = trail.event(event) {
-            let text = format!("#{} {} of {:?} {why}", event.at.0, event.ty, event.order_id);
+            let text = format!("#{} {} of {:?} {why}", event.at.0, event.says, event.order);
             self.found.push(Violation::new("not_an_event", text));
         }
     }
 
     /// Compares with the stores and says what does not add up.
-    pub(crate) fn finish(mut self, books: &Books) -> Vec<Violation> {
-        let mut orders: BTreeMap<&str, (Trail, Vec<&What>)> = BTreeMap::new();
-        for (id, trail) in &mut self.trails {
-            orders.entry(id).or_default().0 = std::mem::take(trail);
+    pub(crate) fn compare(&self, books: &Books) -> Vec<Violation> {
+        let mut found = self.found.clone();
+        let mut effects: BTreeMap<&str, Vec<&Effect>> = BTreeMap::new();
+        for effect in books.effects.iter().filter(|it| !it.order.is_empty()) {
+            effects.entry(&effect.order).or_default().push(effect);
         }
-        for effect in books.effects.iter().filter(|it| !it.order_id.is_empty()) {
-            orders.entry(&effect.order_id).or_default().1.push(&effect.what);
+        let nothing = Trail::default();
+        let mut orders: BTreeSet<&str> = effects.keys().copied().collect();
+        orders.extend(self.trails.keys().chain(books.orders.keys()).map(String::as_str));
+        for id in orders {
+            let (trail, effects) = (self.trails.get(id), effects.remove(id));
+            let trail = trail.unwrap_or(&nothing);
+            let effects = effects.unwrap_or_default();
+            rules::order(id, books.orders.get(id), trail, &effects, &mut found);
         }
-        for id in books.orders.keys() {
-            orders.entry(id).or_default();
-        }
-        for (id, (trail, effects)) in &orders {
-            rules::order(id, books.orders.get(*id), trail, effects, &mut self.found);
-        }
-        rules::stock(books, &mut self.found);
-        rules::money(books, &mut self.found);
-        self.found
+        rules::stock(books, &mut found);
+        rules::money(books, &mut found);
+        found
+    }
+
+    /// An order whose card was charged too late, or charged and refunded, or one that was stopped
+    /// early.
+    fn cancelled(&self) -> Option<&str> {
+        let with = |says: &str| {
+            let mut trails = self.trails.iter();
+            trails.find(|(_, trail)| trail.count(says) > 0).map(|(id, _)| id.as_str())
+        };
+        ["payment.reversed", "payment.refunded", "order.cancelled"].iter().find_map(|it| with(it))
     }
 }
 

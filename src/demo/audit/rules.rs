@@ -5,58 +5,17 @@ use std::collections::BTreeMap;
 use super::Violation;
 use super::books::Books;
 use super::trail::Trail;
-use crate::demo::events::{EventType, Kind};
+use super::words::{CHARGED, CONFIRMED, REFUNDED, RELEASED, RESERVED, SENT, SHIPPED, TOLD, WORDS};
 use crate::demo::inventory::Shelf;
 use crate::demo::order::{OrderRow, Status};
-use crate::demo::store::What;
-
-/// What services do to the world: as the journals have it, and the event that says it.
-const DEEDS: [(&str, EventType, Option<Kind>); 10] = [
-    (RESERVED, EventType::InventoryReserved, None),
-    (RELEASED, EventType::InventoryReleased, None),
-    (CHARGED, EventType::PaymentProcessed, None),
-    (REFUNDED, EventType::PaymentRefunded, None),
-    (SENT, EventType::ShipmentScheduled, None),
-    (SHIPPED, EventType::ShipmentScheduled, None),
-    (CONFIRMED, EventType::NotificationSent, Some(Kind::Confirmation)),
-    (TOLD, EventType::NotificationSent, Some(Kind::Cancellation)),
-    (COMPLETED, EventType::OrderCompleted, None),
-    (CANCELLED, EventType::OrderCancelled, None),
-];
-
-const RESERVED: &str = "goods reserved";
-const RELEASED: &str = "goods released";
-const CHARGED: &str = "card charged";
-const REFUNDED: &str = "card refunded";
-const SENT: &str = "parcel sent";
-const SHIPPED: &str = "goods shipped";
-const CONFIRMED: &str = "confirmation mailed";
-const TOLD: &str = "cancellation mailed";
-const COMPLETED: &str = "order completed";
-const CANCELLED: &str = "order cancelled";
-
-const fn deed(what: &What) -> &'static str {
-    match what {
-        What::StockReceived(_) => "goods received",
-        What::StockReserved(_) => RESERVED,
-        What::StockReleased(_) => RELEASED,
-        What::StockShipped(_) => SHIPPED,
-        What::CardCharged(_) => CHARGED,
-        What::CardRefunded(_) => REFUNDED,
-        What::ParcelSent(_) => SENT,
-        What::MailSent(Kind::Confirmation) => CONFIRMED,
-        What::MailSent(Kind::Cancellation) => TOLD,
-        What::OrderCompleted => COMPLETED,
-        What::OrderCancelled => CANCELLED,
-    }
-}
+use crate::demo::store::Effect;
 
 /// One order, as all that speak of it see it.
 struct Case<'a> {
     id: &'a str,
     row: &'a OrderRow,
     trail: &'a Trail,
-    effects: &'a [&'a What],
+    effects: &'a [&'a Effect],
     found: &'a mut Vec<Violation>,
 }
 
@@ -65,7 +24,7 @@ pub(super) fn order(
     id: &str,
     row: Option<&OrderRow>,
     trail: &Trail,
-    effects: &[&What],
+    effects: &[&Effect],
     found: &mut Vec<Violation>,
 ) {
     let Some(row) = row else {
@@ -76,8 +35,8 @@ pub(super) fn order(
     case.one_end();
     case.deeds_and_events();
     case.events_once_and_caused();
-    case.undone((RESERVED, EventType::InventoryReserved), (RELEASED, EventType::InventoryReleased));
-    case.undone((CHARGED, EventType::PaymentProcessed), (REFUNDED, EventType::PaymentRefunded));
+    case.undone((RESERVED, "inventory.reserved"), (RELEASED, "inventory.released"));
+    case.undone((CHARGED, "payment.processed"), (REFUNDED, "payment.refunded"));
     case.outcome();
     case.amounts();
 }
@@ -88,12 +47,12 @@ impl Case<'_> {
     }
 
     fn done(&self, name: &str) -> usize {
-        self.effects.iter().filter(|it| deed(it) == name).count()
+        self.effects.iter().filter(|it| it.deed == name).count()
     }
 
     fn one_end(&mut self) {
-        let completed = self.trail.count(EventType::OrderCompleted, None);
-        let cancelled = self.trail.count(EventType::OrderCancelled, None);
+        let completed = self.trail.count("order.completed");
+        let cancelled = self.trail.count("order.cancelled");
         let end = match (completed, cancelled) {
             (0, 0) => return self.broken("no_end", "has not ended in the log"),
             (1, 0) => Status::Completed,
@@ -112,18 +71,29 @@ impl Case<'_> {
 
     /// Every effect once, and never without the event that says so, nor that without the effect.
     fn deeds_and_events(&mut self) {
-        for (name, ty, kind) in DEEDS {
-            let (done, said) = (self.done(name), self.trail.count(ty, kind));
+        let trail = self.trail;
+        let mut deeds: Vec<&str> = WORDS.iter().flat_map(|it| it.deeds).copied().collect();
+        deeds.sort_unstable();
+        deeds.dedup();
+        for deed in deeds {
+            let says = WORDS.iter().filter(|it| it.deeds.contains(&deed)).map(|it| it.says);
+            let said: Vec<&str> = says.filter(|says| trail.count(says) > 0).collect();
+            let done = self.done(deed);
             if done > 1 {
-                self.broken("done_twice", format!("has {name} {done} times"));
+                self.broken("done_twice", format!("has {deed} {done} times"));
             }
-            if done > 0 && said == 0 {
-                let text = format!("has {name}, but the log has no {}", ty.name());
-                self.broken("effect_without_event", text);
-            }
-            if said > 0 && done == 0 {
-                let text = format!("has {} in the log, but never {name}", ty.name());
-                self.broken("event_without_effect", text);
+            match said.first() {
+                None if done > 0 => {
+                    self.broken(
+                        "effect_without_event",
+                        format!("has {deed}, and no event says so"),
+                    );
+                }
+                Some(says) if done == 0 => {
+                    let text = format!("has {says} in the log, but never {deed}");
+                    self.broken("event_without_effect", text);
+                }
+                _ => {}
             }
         }
     }
@@ -132,39 +102,36 @@ impl Case<'_> {
         let mut seen = Vec::new();
         let trail = self.trail;
         for step in &trail.steps {
-            let name = step.ty.name();
-            if seen.contains(&(step.ty, step.kind)) {
-                self.broken("event_repeated", format!("has {name} again at #{}", step.at.0));
+            let (says, at) = (step.word.says, step.at.0);
+            if seen.contains(&says) {
+                self.broken("event_repeated", format!("has {says} again at #{at}"));
             }
-            seen.push((step.ty, step.kind));
-            let right = match trail.cause(step) {
-                None => false,
-                Some(None) => step.ty == EventType::OrderCreated,
-                Some(Some(cause)) => causes(step.ty, step.kind).contains(&cause),
-            };
-            if !right {
-                let text = format!("has {name} at #{} without its cause before it", step.at.0);
-                self.broken("wrong_cause", text);
+            seen.push(says);
+            if !trail.is_caused(step) {
+                self.broken(
+                    "wrong_cause",
+                    format!("has {says} at #{at} without its cause before it"),
+                );
             }
         }
     }
 
     /// An undo step only after the step, and, if the order is cancelled, always then.
-    fn undone(&mut self, step: (&str, EventType), undo: (&str, EventType)) {
-        let ((step, step_type), (undo, undo_type)) = (step, undo);
+    fn undone(&mut self, step: (&str, &str), undo: (&str, &str)) {
+        let ((step, step_says), (undo, undo_says)) = (step, undo);
         let (done, undone) = (self.done(step), self.done(undo));
         if undone > done {
             let text = format!("has {undo} {undone} times and {step} {done} times");
             self.broken("undo_without_step", text);
         }
-        if done > undone && self.trail.first(EventType::OrderCancelled).is_some() {
+        if done > undone && self.trail.first("order.cancelled").is_some() {
             self.broken("not_undone", format!("is cancelled with {step} and not {undo}"));
         }
         if let (Some(first), Some(after)) =
-            (self.trail.first(undo_type), self.trail.first(step_type))
+            (self.trail.first(undo_says), self.trail.first(step_says))
             && first < after
         {
-            let text = format!("has {} before {}", undo_type.name(), step_type.name());
+            let text = format!("has {undo_says} before {step_says}");
             self.broken("undo_before_step", text);
         }
     }
@@ -190,39 +157,10 @@ impl Case<'_> {
 
     fn amounts(&mut self) {
         let total = self.row.order.total_amount;
-        let right = |it: &What| {
-            !matches!(it,
-            What::CardCharged(amount) | What::CardRefunded(amount) if *amount != total)
-        };
-        if !self.effects.iter().all(|it| right(it)) {
+        let money = self.effects.iter().filter(|it| [CHARGED, REFUNDED].contains(&&*it.deed));
+        if !money.flat_map(|it| &it.moved).all(|(_, cents)| *cents == total.cents()) {
             self.broken("wrong_amount", format!("costs {total}, which is not what was moved"));
         }
-    }
-}
-
-/// Which events may cause one.
-const fn causes(ty: EventType, kind: Option<Kind>) -> &'static [EventType] {
-    match (ty, kind) {
-        (EventType::OrderCreated, _) => &[],
-        (EventType::InventoryReserved | EventType::InventoryRejected, _) => {
-            &[EventType::OrderCreated]
-        }
-        (EventType::PaymentProcessed | EventType::PaymentFailed, _) => {
-            &[EventType::InventoryReserved]
-        }
-        (EventType::ShipmentScheduled | EventType::ShipmentRefused, _) => {
-            &[EventType::PaymentProcessed]
-        }
-        (EventType::PaymentRefunded, _) => &[EventType::ShipmentRefused],
-        (EventType::InventoryReleased, _) => {
-            &[EventType::PaymentFailed, EventType::PaymentRefunded]
-        }
-        (EventType::OrderCancelled, _) => {
-            &[EventType::InventoryRejected, EventType::InventoryReleased]
-        }
-        (EventType::NotificationSent, Some(Kind::Cancellation)) => &[EventType::OrderCancelled],
-        (EventType::NotificationSent, _) => &[EventType::ShipmentScheduled],
-        (EventType::OrderCompleted, _) => &[EventType::NotificationSent],
     }
 }
 
@@ -234,17 +172,17 @@ pub(super) fn stock(books: &Books, found: &mut Vec<Violation>) {
         products.entry(product).or_default();
     }
     for effect in &books.effects {
-        let (items, unit) = match &effect.what {
-            What::StockReceived(items) => (items, [1, 0, 0, 0]),
-            What::StockReserved(items) => (items, [0, 1, 0, 0]),
-            What::StockReleased(items) => (items, [0, 0, 1, 0]),
-            What::StockShipped(items) => (items, [0, 0, 0, 1]),
+        let unit = match &*effect.deed {
+            "goods received" => [1, 0, 0, 0],
+            RESERVED => [0, 1, 0, 0],
+            RELEASED => [0, 0, 1, 0],
+            SHIPPED => [0, 0, 0, 1],
             _ => continue,
         };
-        for item in items {
-            let sums = products.entry(&item.product_id).or_default();
+        for (product, quantity) in &effect.moved {
+            let sums = products.entry(product).or_default();
             for (sum, unit) in sums.iter_mut().zip(unit) {
-                *sum += unit * u64::from(item.quantity);
+                *sum += unit * quantity;
             }
         }
     }
@@ -270,14 +208,7 @@ pub(super) fn stock(books: &Books, found: &mut Vec<Violation>) {
 
 /// Charged − refunded = what the completed orders cost.
 pub(super) fn money(books: &Books, found: &mut Vec<Violation>) {
-    let (mut charged, mut refunded) = (0, 0);
-    for effect in &books.effects {
-        match effect.what {
-            What::CardCharged(amount) => charged += amount.cents(),
-            What::CardRefunded(amount) => refunded += amount.cents(),
-            _ => {}
-        }
-    }
+    let [charged, refunded] = [CHARGED, REFUNDED].map(|deed| books.moved(deed));
     let completed = books.orders.values().filter(|row| row.status == Status::Completed);
     let earned: u64 = completed.map(|row| row.order.total_amount.cents()).sum();
     if charged != refunded + earned {

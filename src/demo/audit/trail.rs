@@ -1,21 +1,20 @@
 //! What the log says of one order, small enough to keep for every order of a long run.
 
 use super::log::LogEvent;
-use crate::demo::events::{EventType, Kind};
+use super::words::{self, Word};
 use crate::demo::orders::fnv;
 
 /// The events of one order.
 #[derive(Debug, Default)]
 pub(crate) struct Trail {
-    pub(crate) steps: Vec<Step>,
+    pub(super) steps: Vec<Step>,
 }
 
 /// One event of an order, with hashes for ids.
 #[derive(Debug)]
-pub(crate) struct Step {
-    pub(crate) at: (u64, u32),
-    pub(crate) ty: EventType,
-    pub(crate) kind: Option<Kind>,
+pub(super) struct Step {
+    pub(super) at: (u64, u32),
+    pub(super) word: &'static Word,
     id: u64,
     /// None if it says that nothing caused it.
     cause: Option<u64>,
@@ -23,39 +22,39 @@ pub(crate) struct Step {
 
 impl Trail {
     /// Takes an event, or says why it is none of the choreography.
-    pub(crate) fn event(&mut self, event: &LogEvent) -> Result<(), &'static str> {
-        let ty = EventType::parse(&event.ty).ok_or("has a type that no service publishes")?;
-        let payload = event.payload.as_ref().ok_or("carries no order")?;
-        if ty.topic() != event.topic {
+    pub(super) fn event(&mut self, event: &LogEvent) -> Result<(), &'static str> {
+        let word = words::find(&event.says).ok_or("has a type that no service publishes")?;
+        if !event.readable {
+            return Err("carries nothing that can be read");
+        }
+        if word.topic != event.topic {
             return Err("is not on its topic");
         }
         self.steps.push(Step {
             at: event.at,
-            ty,
-            kind: payload.kind.filter(|_| ty == EventType::NotificationSent),
+            word,
             id: fnv(&[&event.id]),
             cause: (!event.cause.is_empty()).then(|| fnv(&[&event.cause])),
         });
         Ok(())
     }
 
-    /// How many events of this type it has; of notifications, of this kind.
-    pub(crate) fn count(&self, ty: EventType, kind: Option<Kind>) -> usize {
-        self.steps.iter().filter(|step| step.ty == ty && step.kind == kind).count()
+    /// How often this was said.
+    pub(super) fn count(&self, says: &str) -> usize {
+        self.steps.iter().filter(|step| step.word.says == says).count()
     }
 
-    /// Where the first event of a type is.
-    pub(crate) fn first(&self, ty: EventType) -> Option<(u64, u32)> {
-        self.steps.iter().filter(|step| step.ty == ty).map(|step| step.at).min()
+    /// Where it was said first.
+    pub(super) fn first(&self, says: &str) -> Option<(u64, u32)> {
+        self.steps.iter().filter(|step| step.word.says == says).map(|step| step.at).min()
     }
 
-    /// The type of the earlier event that caused this one. Outer None: there is no such event;
-    /// inner None: it needs none.
-    pub(crate) fn cause(&self, of: &Step) -> Option<Option<EventType>> {
+    /// Whether a step has the cause that it needs, before it.
+    pub(super) fn is_caused(&self, of: &Step) -> bool {
         let Some(cause) = of.cause else {
-            return Some(None);
+            return of.word.causes.is_empty();
         };
         let found = self.steps.iter().find(|it| it.id == cause && it.at < of.at);
-        found.map(|it| Some(it.ty))
+        found.is_some_and(|it| of.word.causes.contains(&it.word.says))
     }
 }
