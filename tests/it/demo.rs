@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use quadrille::{Bus, Event};
-use quadrille_tests::{alone, quadrille};
+use quadrille_tests::{alone, quadrille, root};
 
 /// Enough to be killed several times on the way.
 const ORDERS_TO_KILL: u64 = 600;
@@ -33,6 +33,28 @@ fn number(json: &str, name: &str) -> u64 {
     let (_, rest) = json.split_once(&format!("\"{name}\":")).expect("it has this field");
     let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
     digits.and_then(|it| it.parse().ok()).expect("a number")
+}
+
+fn readme() -> String {
+    std::fs::read_to_string(root().join("README.md")).expect("it is there")
+}
+
+/// The shape of the last screen: its lines without numbers, ids, widths, and what went wrong
+/// by chance on the way.
+fn last_screen(text: &str) -> Vec<String> {
+    let lines = text.lines().skip_while(|it| !it.starts_with("The audit, after"));
+    let shape = |line: &str| {
+        let line = line.split("   done at attempt").next().unwrap_or_default();
+        let words = line.split_whitespace().map(|word| match word {
+            it if it.starts_with("order-") => "ORDER",
+            it if it.contains(|c: char| c.is_ascii_digit()) => "N",
+            it => it,
+        });
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let shapes = lines.map(shape).take_while(|it| !it.starts_with("All of it is kept"));
+    let shapes = shapes.take_while(|it| !it.starts_with("```"));
+    shapes.filter(|it| !it.is_empty()).collect()
 }
 
 #[test]
@@ -93,6 +115,7 @@ fn the_story_ends_with_sums_that_hold_and_every_order_at_its_end() {
         rest = found.unwrap_or_else(|| panic!("{part:?} is not next in\n{story}")).1;
     }
     assert!(!story.contains('✘') && !story.contains(" open\n"), "{story}");
+    assert_eq!(last_screen(&story), last_screen(&readme()), "the README shows another screen");
     // What is printed can be typed.
     let show = story.lines().find_map(|it| it.trim().strip_prefix("quadrille saga show "));
     let words: Vec<_> = show.expect("a command is printed").split(' ').collect();
