@@ -9,8 +9,8 @@ use std::time::Duration;
 use clap::Parser;
 use quadrille::{Bus, Durability, Event, OpenOptions, OrderBy, StartAt, Topic, TopicOptions};
 use quadrille_benches::{
-    Failure, Goal, Goals, Line, Needs, Options, Report, Spread, Stage, file_bytes, nanos_histogram,
-    now, pause, raw_round, record, refuse_memory,
+    Ends, Failure, Goal, Goals, Line, Needs, Options, Report, Spread, Stage, file_bytes,
+    nanos_histogram, now, pause, raw_round, record, refuse_memory,
 };
 use quadrille_broker::engine::Options as EngineOptions;
 use tempfile::TempDir;
@@ -127,7 +127,7 @@ impl Load {
     /// Sagas per second.
     async fn run(self, plan: &Plan, stage: &Stage) -> Result<f64, Failure> {
         if let Self::Flow = self {
-            let took = raw_round(stage, plan.sagas).await?;
+            let took = raw_round(stage, plan.sagas, Ends::LastStep).await?;
             return Ok(f64::from(plan.sagas) / took.wall.as_secs_f64());
         }
         let events = plan.events / 4;
