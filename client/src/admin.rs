@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use quadrille_proto::record::Resolution;
 
 use crate::link::{self, Command, Link};
-use crate::{AdminError, Event, Position};
+use crate::{AdminError, Event, EventView, Position, Read, StoredEvent};
 
 /// A resolution of a dead letter, until [`retry`](Self::retry), [`skip`](Self::skip) or
 /// [`replace`](Self::replace) is awaited.
@@ -61,15 +61,34 @@ impl Resolve {
         self.execute(Resolution::ResolveSkip, None).await
     }
 
-    /// Hands out this event in its place, to this group only.
+    /// Hands out this event in its place, to this group only. What it does not say (id, source,
+    /// saga, cause, turn, ...) it has from the one that it replaces, so that it stays in its saga and
+    /// under its keys; its data are its own.
     ///
     /// # Errors
     /// There is no such group or dead letter; the event is not one that may be published.
     pub async fn replace(self, mut event: Event) -> Result<(), AdminError> {
+        if let Some(original) = self.original().await? {
+            event = filled(&event.view(), &original.event());
+        }
         self.link.seal(&mut event, self.link.now().wall);
         let mut bytes = BytesMut::new();
         event.encode(&mut bytes);
         self.execute(Resolution::ResolveReplace, Some(bytes.freeze())).await
+    }
+
+    /// The dead letter's event as it was published, if there is such a dead letter.
+    async fn original(&self) -> Result<Option<StoredEvent>, AdminError> {
+        let dead = self.link.dead_letters(self.link.group(&self.group)?).await?;
+        let at = link::Position::from(self.at);
+        let Some(dead) = dead.into_iter().find(|it| it.event.at == at) else { return Ok(None) };
+        let offset = dead.event.offset;
+        let read = Read::topic(self.link.clone(), &dead.topic).from(offset).to(offset + 1);
+        let unread = |why: crate::ReadError| link::Failure::Unavailable {
+            why: format!("{at} cannot be read: {why}").into(),
+            outcome: link::FailureOutcome::NotApplied,
+        };
+        Ok(read.all().await.map_err(unread)?.pop())
     }
 
     async fn execute(
@@ -90,6 +109,28 @@ impl Resolve {
         self.link.execute(command).await?;
         Ok(())
     }
+}
+
+/// An event with what it does not say itself from another.
+fn filled(event: &EventView<'_>, from: &EventView<'_>) -> Event {
+    let or = |said: &str, other: &str| if said.is_empty() { other } else { said }.to_owned();
+    let number = |said: u32, other: u32| if said == 0 { other } else { said };
+    let filled = Event::new(or(event.ty, from.ty))
+        .id(or(event.id, from.id))
+        .source(or(event.source, from.source))
+        .saga(or(event.saga, from.saga))
+        .key(or(event.key, from.key))
+        .subject(or(event.subject, from.subject))
+        .turn(number(event.turn, from.turn))
+        .schema(number(event.schema, from.schema))
+        .time(if event.time == 0 { from.time } else { event.time })
+        .cause(or(event.cause, from.cause))
+        .content_type(or(event.content_type, from.content_type))
+        .traceparent(or(event.traceparent, from.traceparent))
+        .data(event.data.to_vec());
+    let own = event.headers().next().is_some();
+    let headers = if own { event.headers() } else { from.headers() };
+    headers.fold(filled, |event, (name, value)| event.header(name, value))
 }
 
 /// A group, as operators see it.

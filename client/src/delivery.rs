@@ -91,7 +91,7 @@ impl Delivery {
     /// The topic it is in; empty if the group has got that topic after this member joined.
     #[must_use]
     pub fn topic(&self) -> &str {
-        self.hand.hands.topic(self.delivered.token.event.topic)
+        self.hand.hands.topic(self.delivered.token.event.topic).map_or("", |name| name)
     }
 
     /// The group it was handed out for.

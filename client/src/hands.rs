@@ -36,7 +36,7 @@ pub(crate) struct Hands {
     pub(crate) group: Box<str>,
     pub(crate) log_id: u128,
     /// Names of the group's topics by number.
-    pub(crate) topics: Vec<(u32, Box<str>)>,
+    pub(crate) topics: Vec<(u32, Arc<str>)>,
     seat: Seat,
     handler_timeout_ms: u64,
     renew_every_ms: u64,
@@ -112,7 +112,7 @@ impl Hands {
     pub(crate) fn new(
         link: Link,
         group: &str,
-        topics: Vec<(u32, Box<str>)>,
+        topics: Vec<(u32, Arc<str>)>,
         seat: Seat,
         lease_ms: u64,
         handler_timeout_ms: u64,
@@ -156,10 +156,9 @@ impl Hands {
         self.hands().into_iter().flat_map(open).collect()
     }
 
-    /// The name of a topic; empty if the group has got it after this member joined.
-    pub(crate) fn topic(&self, number: u32) -> &str {
-        let found = self.topics.iter().find(|(id, _)| *id == number);
-        found.map_or("", |(_, name)| name)
+    /// The name of a topic, unless the group has got it after this member joined.
+    pub(crate) fn topic(&self, number: u32) -> Option<&Arc<str>> {
+        self.topics.iter().find(|(id, _)| *id == number).map(|(_, name)| name)
     }
 
     /// The next run with an event that may be yielded now.

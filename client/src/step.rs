@@ -167,6 +167,40 @@ pub(crate) fn seal(input: &Delivery, drafts: Vec<Draft<'_>>) -> Vec<Sealed> {
     sealed
 }
 
+/// Whether the bus would take these in one step, as far as that does not depend on what it holds.
+///
+/// # Errors
+/// What it would refuse, as a sentence.
+#[cfg(feature = "json")]
+pub(crate) fn check(input: &Delivery, outputs: &[Sealed]) -> Result<(), String> {
+    let limits = input.hand().hands.link.limits();
+    let bytes: usize = outputs.iter().map(|it| it.bytes.len()).sum();
+    if outputs.len() > limits.step_events || bytes > limits.command_bytes {
+        return Err(format!(
+            "what it emits is too much for one step: {} events, {bytes} bytes; at most {} and {}",
+            outputs.len(),
+            limits.step_events,
+            limits.command_bytes
+        ));
+    }
+    for Sealed { bytes, after, .. } in outputs {
+        let event = EventView::parse(bytes).map_err(|e| e.to_string())?;
+        let faulty = |why: String| format!("{} cannot be published: {why}", event.ty);
+        event.check().map_err(|e| faulty(e.to_string()))?;
+        if bytes.len() > limits.event_bytes {
+            return Err(faulty(format!(
+                "it has {} bytes, {} at most",
+                bytes.len(),
+                limits.event_bytes
+            )));
+        }
+        if after.is_some_and(|it| millis(it) > limits.timer_delay_ms) {
+            return Err(faulty(format!("its delay is over {} ms", limits.timer_delay_ms)));
+        }
+    }
+    Ok(())
+}
+
 /// What an output does not say itself.
 fn inherit<'a>(event: &mut EventView<'a>, cause: &EventView<'a>, turn: u32, now: u64) {
     let or = |said: &'a str, inherited: &'a str| if said.is_empty() { inherited } else { said };

@@ -78,9 +78,7 @@ async fn replace(bus: &Bus, group: &str, letter: &DeadLetter) -> Result<&'static
     if let Some(currency) = data.get_mut("currency") {
         *currency = "EUR".into();
     }
-    let corrected = Event::new(event.ty).id(event.id).source(event.source).saga(event.saga);
-    let corrected = corrected.cause(event.cause).turn(event.turn).schema(event.schema);
-    let corrected = corrected.json(&data).map_err(Failure::run)?;
+    let corrected = Event::new(event.ty).json(&data).map_err(Failure::run)?;
     let resolve = bus.resolve(group, letter.position).by("operator");
     resolve.replace(corrected).await.map_err(Failure::run)?;
     Ok("it was a typing error: EUR")

@@ -218,8 +218,8 @@ impl Engine {
         self.0.shared.place().opened
     }
 
-    /// A fresh id for an event. An engine without threads repeats itself: the same seed makes the
-    /// same ids again.
+    /// A fresh id for an event. An engine without threads repeats itself: the same seed on the same
+    /// log makes the same ids, in every epoch others.
     #[must_use]
     pub fn new_id(&self, now_ms: u64) -> String {
         match &self.0.shared.ids {

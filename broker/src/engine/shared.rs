@@ -129,7 +129,9 @@ impl Shared {
         indexing: Option<Indexing>,
     ) -> Self {
         let queue = options.limits.queue_bytes.min(Semaphore::MAX_PERMITS);
-        let ids = (!options.threads).then(|| Ids::new(options.seed));
+        // Of the epoch too: an engine that is opened again does not give out ids that are taken.
+        let seed = options.seed ^ u64::from(place.opened.epoch) << 32;
+        let ids = (!options.threads).then(|| Ids::new(seed));
         Self {
             ids,
             log,

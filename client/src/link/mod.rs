@@ -23,6 +23,8 @@ pub(crate) use quadrille_broker::engine::{
 };
 pub(crate) use quadrille_broker::error::{EngineError as Failure, Outcome as FailureOutcome};
 pub(crate) use quadrille_broker::index::{DeadRow, Edge, OddRow, SagaRow};
+#[cfg(feature = "json")]
+pub(crate) use quadrille_broker::limits::Limits;
 pub(crate) use quadrille_broker::log::{Gap, TailDropped};
 #[cfg(feature = "test")]
 pub(crate) use quadrille_broker::log::{Log, MemBlobs, MemLog, Read as LogRead};
@@ -62,6 +64,13 @@ impl Link {
     pub(crate) fn seal(&self, event: &mut Event, wall: u64) {
         let Self::Embedded(engine) = self;
         event.seal_with(wall, |wall| engine.new_id(wall));
+    }
+
+    /// What the bus takes at most.
+    #[cfg(feature = "json")]
+    pub(crate) fn limits(&self) -> &Limits {
+        let Self::Embedded(engine) = self;
+        &engine.options().limits
     }
 
     /// Of the log that is behind it; derived ids depend on it.

@@ -1,7 +1,7 @@
 //! Where a handler stands: whose saga, which attempt, what was overtaken.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::{Bytes, BytesMut};
 use quadrille_proto::Hasher128;
@@ -15,9 +15,11 @@ use crate::{Delivery, Event, EventView, Position, SupersededEvent};
 #[derive(Clone)]
 pub struct Ctx(Arc<Facts>);
 
+#[derive(Clone)]
 struct Facts {
     participant: Arc<str>,
     bytes: Bytes,
+    topic: Arc<str>,
     offset: u64,
     position: Position,
     attempt: u32,
@@ -25,14 +27,17 @@ struct Facts {
     late: bool,
     replaced: bool,
     superseded: Vec<SupersededEvent>,
-    hand: Option<(Arc<Hand>, Token)>,
+    /// Weak: whoever keeps a context does not keep the member.
+    hand: Option<(Weak<Hand>, Token)>,
 }
 
 impl Ctx {
     pub(crate) fn of(participant: &Arc<str>, delivery: &Delivery) -> Self {
+        let (hand, token) = (delivery.hand(), delivery.token());
         Self(Arc::new(Facts {
             participant: Arc::clone(participant),
             bytes: delivery.bytes().clone(),
+            topic: hand.hands.topic(token.event.topic).cloned().unwrap_or_default(),
             offset: delivery.offset(),
             position: delivery.position(),
             attempt: delivery.attempt(),
@@ -40,7 +45,7 @@ impl Ctx {
             late: delivery.late(),
             replaced: delivery.replaced(),
             superseded: delivery.superseded().collect(),
-            hand: Some((Arc::clone(delivery.hand()), delivery.token())),
+            hand: Some((Arc::downgrade(hand), token)),
         }))
     }
 
@@ -60,6 +65,7 @@ impl Ctx {
         Self(Arc::new(Facts {
             participant: "test".into(),
             bytes: bytes.freeze(),
+            topic: "test".into(),
             offset: 0,
             position: Position { entry: 1, index: 0 },
             attempt: 1,
@@ -69,6 +75,33 @@ impl Ctx {
             superseded: Vec::new(),
             hand: None,
         }))
+    }
+
+    /// Likewise, at this attempt.
+    #[must_use]
+    pub fn with_attempt(self, attempt: u32) -> Self {
+        self.with(|facts| facts.attempt = attempt)
+    }
+
+    /// Likewise, late.
+    #[must_use]
+    pub fn with_late(self) -> Self {
+        self.with(|facts| facts.late = true)
+    }
+
+    /// Likewise, of a compensation that has overtaken an event at its attempt, held or parked for
+    /// this reason.
+    #[must_use]
+    pub fn with_superseded(self, attempts: u32, reason: &str) -> Self {
+        self.with(|facts| {
+            let (position, reason) = (facts.position, reason.to_owned());
+            facts.superseded.push(SupersededEvent { position, attempts, reason });
+        })
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Facts)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
     }
 
     /// The saga: its first event's id, if nobody named it.
@@ -144,15 +177,15 @@ impl Ctx {
 
     /// The time that the handler has starts again; see [`Delivery::extend`].
     pub fn extend(&self) {
-        if let Some((hand, token)) = &self.0.hand {
-            hand.extend(*token);
+        if let Some((hand, token)) = self.hand() {
+            hand.extend(token);
         }
     }
 
-    /// The delivery behind it.
-    #[cfg(feature = "test")]
-    pub(crate) fn hand(&self) -> Option<&(Arc<Hand>, Token)> {
-        self.0.hand.as_ref()
+    /// The delivery behind it, while there is one.
+    pub(crate) fn hand(&self) -> Option<(Arc<Hand>, Token)> {
+        let (hand, token) = self.0.hand.as_ref()?;
+        Some((hand.upgrade()?, *token))
     }
 
     pub(crate) fn event(&self) -> EventView<'_> {
@@ -161,7 +194,7 @@ impl Ctx {
     }
 
     pub(crate) fn topic(&self) -> &str {
-        self.0.hand.as_ref().map_or("test", |(hand, token)| hand.hands.topic(token.event.topic))
+        &self.0.topic
     }
 
     pub(crate) fn offset(&self) -> u64 {

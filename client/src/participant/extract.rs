@@ -238,8 +238,12 @@ impl<T: Send + 'static> fmt::Debug for Tx<T> {
 impl<S, T: Send + 'static> Extract<S> for Tx<T> {
     fn extract(from: &Handling<S>) -> Result<Self, Failure> {
         let open = from.slot.take().and_then(|it| it.downcast::<T>().ok());
-        let none =
-            || Failure::park(format!("there is no transaction {} to take", type_name::<T>()));
+        let none = || {
+            Failure::park(format!(
+                "there is no transaction {} to take: ask for it once",
+                type_name::<T>()
+            ))
+        };
         Ok(Self { open: Some(open.ok_or_else(none)?), slot: from.slot.clone() })
     }
 

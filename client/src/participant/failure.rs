@@ -4,8 +4,8 @@ use std::fmt;
 
 /// A handler could not decide what follows from its event.
 ///
-/// `?` on any error makes a [`Failure::retry`]: this event failed, and comes back by the
-/// participant's retry policy. [`OrFail`] makes the other two classes.
+/// `?` on any error (also a boxed one, or a text) makes a [`Failure::retry`]: this event failed, and
+/// comes back by the participant's retry policy. [`OrFail`] makes the other two classes.
 ///
 /// It is deliberately no `std::error::Error`: so every error turns into it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,9 +60,9 @@ impl fmt::Display for Failure {
     }
 }
 
-impl<E: std::error::Error> From<E> for Failure {
+impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::retry(chain(&error))
+        Self::retry(chain(&*error.into()))
     }
 }
 

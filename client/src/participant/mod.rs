@@ -127,14 +127,16 @@ impl<S: Send + Sync + 'static> Participant<S> {
         self
     }
 
-    /// How many handlers run at once; 64 if this is not said.
+    /// How many handlers run at once; 64 if this is not said. They run on one task: what computes
+    /// for long belongs into `spawn_blocking`, or into several members (`[it.clone(), it]`).
     pub fn concurrency(mut self, handlers: u32) -> Self {
         self.concurrency = handlers.max(1);
         self
     }
 
     /// How long a handler may work on one event without [`Ctx::extend`]; 5 min if this is not said.
-    /// Then it is dropped where it waits, which counts as an attempt.
+    /// Then it is dropped where it waits, which counts as an attempt. Looked at four times in that
+    /// time, or more often.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self

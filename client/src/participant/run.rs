@@ -4,11 +4,12 @@ use std::fmt;
 use std::future::pending;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use futures_core::future::BoxFuture;
 use thiserror::Error;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::work::Crew;
 use super::{Participant, Probe};
@@ -17,12 +18,12 @@ use crate::{Bus, Closed, ErrorKind, SubscribeError};
 /// Runs participants on a bus until they are stopped: an array or `Vec` of one type, a tuple of
 /// several. All join before the first of them handles anything; then each has a task of its own.
 ///
-/// When one ends by itself (a deleted group, a bus that closes), the others are stopped in order,
-/// and what ended first is the answer.
+/// When one ends by itself, the others are stopped in order, and what ended first is the answer: a
+/// bus that closes is no error, a deleted group and a log that failed are.
 pub fn run<P: Participants>(bus: &Bus, participants: P) -> Running {
     let mut parts = Vec::new();
     participants.add_to(bus, &mut parts);
-    Running { parts, stop: Box::pin(pending()) }
+    Running { parts, stop: None, going: None }
 }
 
 /// One or several participants; see [`run`].
@@ -39,11 +40,11 @@ pub struct Part {
     join: Box<Join>,
 }
 
-type Join = dyn Fn(Option<Arc<dyn Probe>>) -> Joining + Send;
+type Join = dyn Fn(Option<Arc<dyn Probe>>) -> Joining + Send + Sync;
 type Joining = BoxFuture<'static, Result<Joined, RunError>>;
 
 /// One that has joined; handles events until it is to stop.
-type Joined = Box<dyn FnOnce(Stop) -> BoxFuture<'static, Closed> + Send>;
+type Joined = Box<dyn FnOnce(Stop) -> BoxFuture<'static, Result<Closed, RunError>> + Send>;
 
 impl<S: Send + Sync + 'static> Participants for Participant<S> {
     fn add_to(self, bus: &Bus, parts: &mut Vec<Part>) {
@@ -89,14 +90,15 @@ tuples!(A B C D E F);
 tuples!(A B C D E F G);
 tuples!(A B C D E F G H);
 
-/// Participants that run when this is awaited.
+/// Participants that run when this is awaited; a future, to be spawned or joined with others.
 ///
-/// Dropping it, or what it has become, drops running handlers where they wait, which counts as an
-/// attempt for each.
+/// Dropping it drops running handlers where they wait, soon after, which counts as an attempt for
+/// each.
 #[must_use = "nothing happens until this is awaited"]
 pub struct Running {
     parts: Vec<Part>,
-    stop: BoxFuture<'static, ()>,
+    stop: Option<BoxFuture<'static, ()>>,
+    going: Option<BoxFuture<'static, Result<Closed, RunError>>>,
 }
 
 impl Running {
@@ -106,7 +108,7 @@ impl Running {
     where
         F: Future + Send + 'static,
     {
-        self.stop = Box::pin(async move { drop(signal.await) });
+        self.stop = Some(Box::pin(async move { drop(signal.await) }));
         self
     }
 }
@@ -117,12 +119,16 @@ impl fmt::Debug for Running {
     }
 }
 
-impl IntoFuture for Running {
+impl Future for Running {
     type Output = Result<Closed, RunError>;
-    type IntoFuture = BoxFuture<'static, Self::Output>;
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(all(self.parts, self.stop))
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { parts, stop, going } = self.get_mut();
+        let begin = || -> BoxFuture<'static, Self::Output> {
+            let stop = stop.take().unwrap_or_else(|| Box::pin(pending()));
+            Box::pin(all(std::mem::take(parts), stop))
+        };
+        going.get_or_insert_with(begin).as_mut().poll(cx)
     }
 }
 
@@ -143,7 +149,8 @@ async fn all(parts: Vec<Part>, mut stop: BoxFuture<'static, ()>) -> Result<Close
             ended = tasks.join_next() => match ended {
                 None => return first.unwrap_or(Ok(Closed::Left)),
                 Some(ended) => {
-                    first.get_or_insert_with(|| ended.map_err(|e| RunError::Gone(e.to_string())));
+                    let gone = |e: JoinError| Err(RunError::Gone(e.to_string()));
+                    first.get_or_insert_with(|| ended.unwrap_or_else(gone));
                 }
             },
             () = &mut stop, if !*stopping.borrow() => {}
@@ -175,7 +182,7 @@ impl Part {
         probe: Arc<dyn Probe>,
     ) -> BoxFuture<'static, Result<Closed, RunError>> {
         let joining = (self.join)(Some(probe));
-        Box::pin(async move { Ok(joining.await?(Stop(Box::pin(pending()))).await) })
+        Box::pin(async move { joining.await?(Stop(Box::pin(pending()))).await })
     }
 }
 
@@ -191,10 +198,19 @@ async fn join<S: Send + Sync + 'static>(
         bus.need_topic(used.topic).await.map_err(|why| failed(why.into()))?;
     }
     let subscription = participant.group(&bus).subscribe().await.map_err(failed)?;
-    let limit = participant.concurrency as usize;
+    let (limit, name) = (participant.concurrency as usize, Arc::clone(&participant.name));
     let crew = Arc::new(Crew::new(participant, probe));
     let work = move |delivery| Arc::clone(&crew).work(delivery);
-    Ok(Box::new(move |stop| Box::pin(subscription.serve(limit, work, stop))))
+    Ok(Box::new(move |stop| {
+        Box::pin(async move {
+            match subscription.serve(limit, work, stop).await {
+                why @ (Closed::Fenced | Closed::GroupDeleted) => {
+                    Err(RunError::Ended { participant: name.to_string(), why })
+                }
+                asked => Ok(asked),
+            }
+        })
+    }))
 }
 
 fn check<S>(participant: &Participant<S>) -> Result<(), RunError> {
@@ -255,6 +271,14 @@ pub enum RunError {
         /// Why.
         why: SubscribeError,
     },
+    /// It has ended though nobody stopped it.
+    #[error("participant {participant:?} has ended: {why}")]
+    Ended {
+        /// Its name.
+        participant: String,
+        /// Why.
+        why: Closed,
+    },
     /// Its task is gone: it panicked outside of any handler, or the runtime is shutting down.
     #[error("a participant's task has ended: {0}")]
     Gone(String),
@@ -269,6 +293,7 @@ impl RunError {
             Self::TwoHandlers { .. } => "two_handlers",
             Self::Argument { .. } => "handler_argument",
             Self::Subscribe { why, .. } => why.code(),
+            Self::Ended { .. } => "participant_ended",
             Self::Gone(_) => "participant_gone",
         }
     }
@@ -278,7 +303,8 @@ impl RunError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Subscribe { why, .. } => why.kind(),
-            Self::Gone(_) => ErrorKind::Unavailable,
+            Self::Ended { why: Closed::GroupDeleted, .. } => ErrorKind::NotFound,
+            Self::Ended { .. } | Self::Gone(_) => ErrorKind::Unavailable,
             _ => ErrorKind::Input,
         }
     }

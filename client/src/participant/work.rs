@@ -75,15 +75,19 @@ impl<S: Send + Sync + 'static> Crew<S> {
         let kept = || Failure::retry("the handler has ended and kept its transaction");
         let tx = slot.take().ok_or_else(kept)?;
         let (outputs, cancel) = self.seal(delivery, emitted);
+        // What the bus would refuse must not be in the database.
+        step::check(delivery, &outputs).map_err(Failure::park)?;
         inbox.commit(tx, &key, inbox::store(&outputs, &cancel)).await?;
         Ok((outputs, cancel))
     }
 
     async fn call(&self, ctx: &Ctx, slot: &Slot) -> Result<Emitter, Stopped> {
-        let ty = ctx.event().ty;
-        let Some(handler) = self.handlers.iter().find(|it| it.reads.ty == ty) else {
-            let reason = format!("{} has no handler for {ty}", self.name);
-            return Err(Failure::park(reason).into());
+        let (ty, topic) = (ctx.event().ty, ctx.topic());
+        let is_it = |it: &&Registered<S>| (it.reads.ty, it.reads.topic) == (ty, topic);
+        let Some(handler) = self.handlers.iter().find(is_it) else {
+            // Another version of it may have one.
+            let reason = format!("{} has no handler for {ty} of {topic}", self.name);
+            return Err(Failure::unavailable(reason).into());
         };
         let (ctx, state, slot) = (ctx.clone(), Arc::clone(&self.state), slot.clone());
         let handling = Handling { ctx, state, slot };
@@ -161,8 +165,12 @@ fn refused(unsettled: Unsettled<StepError>) {
     match why.kind() {
         // Somebody else has it, or will.
         ErrorKind::LeaseLost => {}
-        ErrorKind::Limit | ErrorKind::Unavailable => drop(delivery.unavailable(reason)),
-        _ => drop(delivery.retry(reason)),
+        // A topic that is not there could not be created: there is no room for it now.
+        ErrorKind::Limit | ErrorKind::Unavailable | ErrorKind::NotFound => {
+            drop(delivery.unavailable(reason));
+        }
+        // It would be refused again.
+        _ => drop(delivery.dead_letter(reason)),
     }
 }
 

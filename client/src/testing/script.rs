@@ -150,7 +150,7 @@ impl Probe for Witness {
                 (None, _) | (_, None) => {}
                 (Some(Fault::Late), _) => tokio::time::sleep(LATE).await,
                 (Some(Fault::Twice), Some((hand, token))) => {
-                    hand.take_back(*token);
+                    hand.take_back(token);
                     // Whoever waits here is dropped.
                     pending().await
                 }

@@ -57,7 +57,7 @@ impl Stage {
         let group = bus.group(participant.name());
         let (stop, stopped) = oneshot::channel::<()>();
         let running = participant.run(bus).with_graceful_shutdown(stopped);
-        let running = tokio::spawn(running.into_future());
+        let running = tokio::spawn(running);
         until(async || group.info().await.ok().filter(|it| !it.members.is_empty())).await;
         Self { bus: bus.clone(), stop, running }
     }
@@ -369,6 +369,9 @@ impl Inbox for Rows {
 
     async fn commit(&self, tx: Work, key: &InboxKey, outputs: Bytes) -> Result<(), String> {
         let mut rows = self.0.lock().await;
+        if rows.iter().any(|(it, _)| *it == key.to_string()) {
+            return Err("the key is there".into());
+        }
         rows.push((key.to_string(), outputs));
         rows.extend(tx.effects.into_iter().map(|it| (it, Bytes::new())));
         // The first time the answer of the commit is lost.
@@ -402,8 +405,82 @@ async fn an_event_that_the_inbox_knows_is_not_handled_again_and_its_outputs_go_o
     let rows = rows.0.lock().await;
     let effects: Vec<_> = rows.iter().filter(|it| it.1.is_empty()).map(|it| &it.0).collect();
     assert_eq!(effects, ["charged order-1"]);
-    assert!(bus.dead_letters("payment").await.unwrap().len() == 1, "no attempt was counted");
     stage.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_bus_would_refuse_is_not_committed_by_the_inbox_and_parks_at_once() {
+    async fn charge(order: OrderCreated, tx: Tx<Work>) -> Result<impl Outputs, Failure> {
+        drop(tx);
+        let one = |order: &str| PaymentProcessed { order: order.to_owned() };
+        let many = if order.cents == 0 { 1 } else { 257 };
+        let long = "x".repeat(if order.cents == 0 { 256 } else { 1 });
+        Ok((0..many).map(|_| one(&long)).collect::<Vec<_>>())
+    }
+    for (cents, with_inbox, says) in [
+        (0, true, "payment.processed cannot be published: the event's field `key`"),
+        (1, true, "too much for one step: 257 events"),
+        (0, false, "refused"),
+    ] {
+        let (rows, bus) = (Rows::default(), Bus::memory().await.unwrap());
+        let payment = Participant::new("payment", ()).retry(quick());
+        let stage = match with_inbox {
+            true => Stage::run(&bus, payment.on(charge).inbox(rows.clone())).await,
+            false => {
+                Stage::run(
+                    &bus,
+                    payment.on(async |order: OrderCreated| {
+                        Ok::<_, Failure>(PaymentProcessed { order: order.order.repeat(99) })
+                    }),
+                )
+                .await
+            }
+        };
+        bus.publish(&order("order-1", cents)).await.unwrap();
+        let parked = stage.parked("payment").await;
+        assert!(parked[0].reason.contains(says), "{}", parked[0].reason);
+        assert_eq!(parked[0].attempts, 0, "it would be the same again");
+        assert!(rows.0.lock().await.is_empty());
+        stage.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_group_is_an_error_and_a_bus_that_closes_is_none() {
+    async fn charge(_: OrderCreated) -> Result<(), Failure> {
+        Ok(())
+    }
+    let bus = Bus::memory().await.unwrap();
+    let stage = Stage::run(&bus, Participant::new("payment", ()).on(charge)).await;
+    bus.group("payment").delete(true).await.unwrap();
+    let error = stage.running.await.unwrap().unwrap_err();
+    assert_eq!((error.code(), error.kind()), ("participant_ended", quadrille::ErrorKind::NotFound));
+    let stage = Stage::run(&bus, Participant::new("payment", ()).on(charge)).await;
+    bus.close(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(stage.running.await.unwrap(), Ok(Closed::ShuttingDown));
+}
+
+#[tokio::test]
+async fn a_context_that_is_kept_does_not_keep_the_member() {
+    async fn charge(
+        _: OrderCreated,
+        ctx: Ctx,
+        kept: State<Mutex<Vec<Ctx>>>,
+    ) -> Result<(), Failure> {
+        kept.lock().await.push(ctx);
+        Ok(())
+    }
+    let bus = Bus::memory().await.unwrap();
+    let payment = Participant::new("payment", Mutex::default()).on(charge);
+    let kept = payment.state();
+    let stage = Stage::run(&bus, payment).await;
+    bus.publish(&order("order-1", 1)).await.unwrap();
+    until(async || (!kept.lock().await.is_empty()).then_some(())).await;
+    assert_eq!(stage.stop().await, Closed::Left);
+    assert!(bus.group("payment").info().await.unwrap().members.is_empty());
+    let ctx = kept.lock().await.pop().unwrap();
+    ctx.extend();
+    assert_eq!((ctx.saga(), Envelope::of(&ctx).topic()), ("order-1", "orders"));
 }
 
 #[test]
@@ -414,4 +491,10 @@ fn handlers_are_plain_functions_and_keys_hold_over_attempts() {
     assert_eq!(ctx.idempotency_key(), Ctx::test_of(event.clone().turn(3)).idempotency_key());
     assert_ne!(ctx.idempotency_key(), Ctx::test_of(event.source("other")).idempotency_key());
     assert_eq!(ctx.idempotency_key().len(), 32);
+    let ctx = ctx.with_attempt(3).with_late().with_superseded(2, "no such card");
+    assert_eq!((ctx.attempt(), ctx.late(), ctx.superseded()[0].attempts), (3, true, 2));
+    let boxed: Box<dyn std::error::Error + Send + Sync> = "a box".into();
+    for failure in [Failure::from(boxed), "a text".into(), String::from("a text").into()] {
+        assert!(failure.to_string().starts_with("failed: a "), "{failure}");
+    }
 }

@@ -95,8 +95,10 @@ fn a_dead_letter_can_be_tried_again_or_replaced() {
     let at = stage.run(stage.bus.dead_letters("g")).unwrap()[0].position;
     stage.run(stage.bus.resolve("g", at).retry()).unwrap();
     stage.next(&mut events).retry("again");
-    let other = Event::new("order.created").id("a").data("repaired");
+    let other = Event::new("order.created").data("repaired");
     stage.run(stage.bus.resolve("g", at).replace(other)).unwrap();
     let repaired = stage.next(&mut events);
     assert_eq!((repaired.data(), repaired.replaced()), (&b"repaired"[..], true));
+    // It is the same event in all that was not said.
+    assert_eq!((repaired.id(), repaired.key(), repaired.ty()), ("a", "k", "order.created"));
 }
