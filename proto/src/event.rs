@@ -7,8 +7,8 @@ use prost::encoding::{encode_varint, encoded_len_varint};
 
 use crate::error::EventError;
 use crate::ids;
+use crate::reader::tag;
 use crate::view::EventView;
-use crate::wire::tag;
 
 /// An event. Methods named like fields set them; [`Event::view`] reads them.
 ///

@@ -14,9 +14,9 @@ pub mod hash;
 pub mod ids;
 pub mod limits;
 pub mod name;
+mod reader;
 pub mod record;
 pub mod view;
-mod wire;
 
 pub use error::EventError;
 pub use event::Event;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::error::EventError;
 use crate::limits::{MAX_EVENT, MAX_TEXT};
-use crate::wire::{Reader, tag};
+use crate::reader::{Reader, tag};
 
 /// An event, borrowed from its bytes. Absent fields are empty or 0.
 #[derive(Clone, Copy, Default)]

@@ -1,5 +1,5 @@
-//! Protobuf's wire format as far as an event needs it: tags, and a reader that borrows. No field of
-//! an event is interpreted here.
+//! A reader of protobuf's wire format as far as an event needs it: tags, and values that are borrowed.
+//! No field of an event is interpreted here.
 
 use crate::error::EventError;
 
