@@ -1,5 +1,6 @@
-//! Wire and disk vocabulary of Quadrille: the event and its borrowed view, ids and hashes, and the
-//! records of the log. Nothing here knows files, clocks, topics' state or the network.
+//! Wire and disk vocabulary of Quadrille: the event and its borrowed view, ids and hashes, the
+//! records of the log, and what clients and servers say to each other. Nothing here knows files,
+//! clocks, topics' state or sockets.
 
 #[expect(
     missing_docs,
@@ -20,5 +21,6 @@ pub mod view;
 
 pub use error::EventError;
 pub use event::Event;
+pub use generated::wire;
 pub use hash::Hasher128;
 pub use view::EventView;

@@ -1,7 +1,13 @@
-//! Tests of the format as a whole: generated code, record numbers, golden bytes, hostile bytes.
+//! Tests of the formats as a whole: generated code, record numbers, golden bytes, hostile bytes, and
+//! what is said on the wire.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::indexing_slicing, reason = "likewise")]
 
 mod fixtures;
 mod generated;
+mod messages;
 mod records;
 mod samples;
+mod schema;
 mod view;
