@@ -9,6 +9,8 @@
 #[rustfmt::skip]
 mod generated;
 
+pub mod actions;
+pub mod codes;
 mod error;
 pub mod event;
 pub mod hash;

@@ -1,4 +1,5 @@
-//! Sizes that are part of the format, in bytes. What a broker bounds for its own sake is not here.
+//! Sizes that are part of the format or of the protocol, in bytes, and the protocol's version. What a
+//! broker bounds for its own sake is not here.
 
 /// Largest encoded event.
 pub const MAX_EVENT: usize = 1 << 20;
@@ -8,3 +9,9 @@ pub const MAX_TEXT: usize = 255;
 
 /// Longest name of a topic, a group or a participant.
 pub const MAX_NAME: usize = 255;
+
+/// The version of the protocol that is spoken here.
+pub const VERSION: u32 = 1;
+
+/// The features of the protocol that are understood here, a bit each.
+pub const FEATURES: u64 = 0;

@@ -7,6 +7,7 @@
 mod fixtures;
 mod generated;
 mod messages;
+mod protocol;
 mod records;
 mod samples;
 mod schema;
