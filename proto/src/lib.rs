@@ -13,6 +13,8 @@ pub mod actions;
 pub mod codes;
 mod error;
 pub mod event;
+#[cfg(feature = "codec")]
+pub mod frame;
 pub mod hash;
 pub mod ids;
 pub mod limits;

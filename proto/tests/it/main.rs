@@ -5,6 +5,8 @@
 #![expect(clippy::indexing_slicing, reason = "likewise")]
 
 mod fixtures;
+#[cfg(feature = "codec")]
+mod frames;
 mod generated;
 mod messages;
 mod protocol;

@@ -21,7 +21,7 @@ fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-fn page() -> String {
+pub(crate) fn page() -> String {
     std::fs::read_to_string(path("PROTOCOL.md")).expect("the page of the protocol")
 }
 
