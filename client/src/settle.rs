@@ -23,6 +23,12 @@ impl Settling {
     pub(crate) fn asked(delivery: Delivery, answer: Ticket) -> Self {
         Self { delivery: Some(delivery), answer: Some(answer) }
     }
+
+    /// Whether it was applied, before its answer; of an ack nobody knows.
+    #[cfg(feature = "json")]
+    pub(crate) fn is_applied(&self) -> bool {
+        self.answer.as_ref().is_some_and(Ticket::is_applied)
+    }
 }
 
 impl Future for Settling {

@@ -248,6 +248,14 @@ enum State {
     Asked(Ticket),
 }
 
+impl Committing {
+    /// Whether it was applied, before its answer.
+    #[cfg(feature = "json")]
+    pub(crate) fn is_applied(&self) -> bool {
+        matches!(&self.state, State::Asked(ticket) if ticket.is_applied())
+    }
+}
+
 impl Future for Committing {
     type Output = Result<Receipts, Unsettled<StepError>>;
 

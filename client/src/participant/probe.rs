@@ -10,10 +10,18 @@ use super::Ctx;
 pub(crate) enum Point {
     /// The event is about to be handled.
     Delivered,
+    /// Its inbox has opened a transaction for it.
+    Begun,
+    /// The handler is done; its transaction is not committed.
+    BeforeInbox,
     /// The handler is done, and its inbox has committed; the step is not recorded.
     BeforeCommit,
     /// The step is recorded; its answer has not come.
     AfterCommit,
+    /// The handler could not decide; that is not recorded.
+    BeforeFail,
+    /// It is recorded.
+    AfterFail,
 }
 
 /// Who steps in.

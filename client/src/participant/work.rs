@@ -41,8 +41,7 @@ impl<S: Send + Sync + 'static> Crew<S> {
         self.reach(Point::Delivered, &ctx).await;
         match self.effects(&ctx, &delivery).await {
             Ok((outputs, cancel)) => self.settle(&ctx, delivery, outputs, cancel).await,
-            Err(Stopped::Failed(failure)) => fail(delivery, failure),
-            Err(Stopped::Panicked(reason)) => drop(delivery.dropped(reason)),
+            Err(stopped) => self.fail(&ctx, delivery, stopped).await,
         }
     }
 
@@ -70,6 +69,7 @@ impl<S: Send + Sync + 'static> Crew<S> {
                 return Ok(inbox::load(stored).ok_or_else(unknown)?);
             }
         };
+        self.reach(Point::Begun, ctx).await;
         let slot = Slot::holding(tx);
         let emitted = self.call(ctx, &slot).await?;
         let kept = || Failure::retry("the handler has ended and kept its transaction");
@@ -77,6 +77,7 @@ impl<S: Send + Sync + 'static> Crew<S> {
         let (outputs, cancel) = self.seal(delivery, emitted);
         // What the bus would refuse must not be in the database.
         step::check(delivery, &outputs).map_err(Failure::park)?;
+        self.reach(Point::BeforeInbox, ctx).await;
         inbox.commit(tx, &key, inbox::store(&outputs, &cancel)).await?;
         Ok((outputs, cancel))
     }
@@ -122,9 +123,28 @@ impl<S: Send + Sync + 'static> Crew<S> {
             step = step.cancel(timer);
         }
         let committing = step.commit();
-        self.reach(Point::AfterCommit, ctx).await;
+        if committing.is_applied() {
+            self.reach(Point::AfterCommit, ctx).await;
+        }
         if let Err(unsettled) = committing.await {
             refused(unsettled);
+        }
+    }
+
+    /// Settles what a handler could not decide. Whether the bus has it is not waited for: it is
+    /// recorded.
+    async fn fail(&self, ctx: &Ctx, delivery: Delivery, stopped: Stopped) {
+        self.reach(Point::BeforeFail, ctx).await;
+        let failed = match stopped {
+            Stopped::Panicked(reason) => delivery.dropped(reason),
+            Stopped::Failed(Failure { class, reason }) => match class {
+                Class::Retry => delivery.retry(reason),
+                Class::Unavailable => delivery.unavailable(reason),
+                Class::Park => delivery.dead_letter(reason),
+            },
+        };
+        if failed.is_applied() {
+            self.reach(Point::AfterFail, ctx).await;
         }
     }
 
@@ -146,16 +166,6 @@ impl From<Failure> for Stopped {
     fn from(it: Failure) -> Self {
         Self::Failed(it)
     }
-}
-
-/// Settles what a handler could not decide. Whether the bus has it is not waited for: it is
-/// recorded.
-fn fail(delivery: Delivery, failure: Failure) {
-    drop(match failure.class {
-        Class::Retry => delivery.retry(failure.reason),
-        Class::Unavailable => delivery.unavailable(failure.reason),
-        Class::Park => delivery.dead_letter(failure.reason),
-    });
 }
 
 /// None of the step has happened.

@@ -31,7 +31,8 @@ pub struct Faults {
 /// goes wrong. What the scenario asserts must hold whatever happens.
 ///
 /// The first run, in which nothing goes wrong, counts the moments: an event is about to be handled;
-/// it is handled and not settled; it is settled and the participant does not know it; a hold ends
+/// its inbox has opened a transaction; the handler is done and that is not committed; it is handled
+/// (or has failed) and not settled; it is settled and the participant does not know it; a hold ends
 /// or a timer fires; everything is settled. Then, for each moment,
 ///
 /// - `crash`: the process dies there, and comes back;

@@ -123,7 +123,8 @@ impl Stage {
             ty: ctx.event().ty.to_owned(),
             saga: ctx.saga().to_owned(),
         });
-        let again = script.twice && point == Point::BeforeCommit && script.doubled.insert(of_group);
+        let done = matches!(point, Point::BeforeCommit | Point::BeforeFail);
+        let again = script.twice && done && script.doubled.insert(of_group);
         match fault {
             Some(Fault::Crash) => script.dies = true,
             Some(Fault::Late | Fault::Timeout) => script.late = Some(of_group),
@@ -187,15 +188,16 @@ impl Moment {
     /// What can go wrong there.
     pub(super) fn faults(&self) -> &'static [Fault] {
         match self {
-            Self::Reached { point: Point::Delivered, .. } => {
-                &[Fault::Crash, Fault::Late, Fault::Timeout]
-            }
-            Self::Reached { point: Point::BeforeCommit, .. } => {
-                &[Fault::Crash, Fault::Twice, Fault::Late, Fault::Timeout]
-            }
-            Self::Reached { point: Point::AfterCommit, .. } | Self::Settled { .. } => {
-                &[Fault::Crash]
-            }
+            Self::Reached { point, .. } => match point {
+                Point::Delivered | Point::Begun | Point::BeforeInbox => {
+                    &[Fault::Crash, Fault::Late, Fault::Timeout]
+                }
+                Point::BeforeCommit | Point::BeforeFail => {
+                    &[Fault::Crash, Fault::Twice, Fault::Late, Fault::Timeout]
+                }
+                Point::AfterCommit | Point::AfterFail => &[Fault::Crash],
+            },
+            Self::Settled { .. } => &[Fault::Crash],
             Self::Due { .. } => &[Fault::Crash, Fault::Late],
         }
     }
@@ -207,8 +209,12 @@ impl fmt::Display for Moment {
             Self::Reached { point, participant, ty, saga } => {
                 let point = match point {
                     Point::Delivered => "is about to handle",
+                    Point::Begun => "has a transaction open for",
+                    Point::BeforeInbox => "has handled, and not stored,",
                     Point::BeforeCommit => "has handled, and not settled,",
                     Point::AfterCommit => "has settled, and was not told so,",
+                    Point::BeforeFail => "has failed, and not said so, at",
+                    Point::AfterFail => "has said that it failed at",
                 };
                 write!(f, "{participant} {point} {ty} of {saga}")
             }

@@ -100,7 +100,7 @@ async fn whoever_is_delivered_twice_acts_twice_and_emits_once() {
 
 /// Rows of a database: a transaction is what was added in it.
 #[derive(Clone, Default)]
-struct Rows(Arc<Mutex<std::collections::BTreeMap<String, Bytes>>>);
+pub(super) struct Rows(pub(super) Arc<Mutex<std::collections::BTreeMap<String, Bytes>>>);
 
 impl Inbox for Rows {
     type Tx = Vec<String>;

@@ -5,8 +5,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quadrille::{Ctx, Failure, Participant, RetryPolicy, State, TestBus, every_fault};
+use quadrille::{Ctx, Failure, Participant, RetryPolicy, State, TestBus, Tx, every_fault};
 
+use super::crashes::Rows;
 use super::*;
 
 async fn three_orders(t: &TestBus) {
@@ -155,6 +156,98 @@ async fn a_doubled_effect_is_found() {
     .await;
     assert!(said.contains("payment has handled, and not settled"), "{said}");
     assert!(said.contains("left: [\"a\", \"a\"]"), "{said}");
+}
+
+/// Fails at first, after an effect.
+async fn notes_and_fails(
+    event: OrderCreated,
+    ctx: Ctx,
+    State(calls): State<Arc<Mutex<Vec<u32>>>>,
+) -> Result<Paid, Failure> {
+    calls.lock().unwrap().push(ctx.attempt());
+    match ctx.attempt() {
+        1 => Err(Failure::retry("declined")),
+        _ => Ok(Paid::of(&event.order)),
+    }
+}
+
+#[tokio::test]
+async fn a_failure_that_is_not_recorded_is_a_moment_too() {
+    let calls = Mutex::<Vec<Vec<u32>>>::default();
+    let faults = every_fault(async |t: &TestBus| {
+        let state = Arc::<Mutex<Vec<u32>>>::default();
+        t.run(Participant::new("payment", Arc::clone(&state)).on(notes_and_fails));
+        t.publish(&OrderCreated::of("a")).await;
+        t.run_to_end().await;
+        calls.lock().unwrap().push(state.lock().unwrap().clone());
+    })
+    .await;
+    // To be handled, failed, said so, settled, due; and four as of any other.
+    assert_eq!(faults.points, 9, "{faults}");
+    assert!(faults.to_string().contains("2 twice"), "{faults}");
+    let calls = calls.into_inner().unwrap();
+    let again: Vec<_> = calls.iter().filter(|it| **it == [1, 1, 2]).collect();
+    assert_eq!(again.len(), 2, "failed and not recorded: crash, twice: {calls:?}");
+    let said = panic_of(every_fault(async |t: &TestBus| {
+        let state = Arc::<Mutex<Vec<u32>>>::default();
+        t.run(Participant::new("payment", Arc::clone(&state)).on(notes_and_fails));
+        t.publish(&OrderCreated::of("a")).await;
+        t.run_to_end().await;
+        let failed = state.lock().unwrap().iter().filter(|attempt| **attempt == 1).count();
+        assert!(failed <= 1, "once for an attempt");
+    }))
+    .await;
+    assert!(
+        said.contains("(payment has failed, and not said so, at order.created of a)"),
+        "{said}"
+    );
+}
+
+async fn books(
+    event: OrderCreated,
+    mut tx: Tx<Vec<String>>,
+    State(outside): State<Arc<Mutex<Vec<String>>>>,
+) -> Result<Paid, Failure> {
+    outside.lock().unwrap().push(event.order.clone());
+    tx.push(event.order.clone());
+    Ok(Paid::of(&event.order))
+}
+
+#[tokio::test]
+async fn what_is_done_in_a_transaction_is_done_once_whatever_goes_wrong_around_it() {
+    let books_once = async |t: &TestBus| {
+        let (rows, outside) = (Rows::default(), Arc::<Mutex<Vec<String>>>::default());
+        let payment = Participant::new("payment", Arc::clone(&outside));
+        t.run(payment.inbox(rows.clone()).on(books));
+        t.publish(&OrderCreated::of("a")).await;
+        t.run_to_end().await;
+        assert_eq!(rows.0.lock().unwrap().len(), 2, "the row and the key");
+        assert_eq!(t.published::<Paid>().len(), 1);
+        outside.lock().unwrap().len()
+    };
+    let faults = every_fault(async |t: &TestBus| {
+        books_once(t).await;
+    })
+    .await;
+    assert_eq!(faults.points, 6, "open and to be committed, and the four of any: {faults}");
+    let said = panic_of(every_fault(async |t: &TestBus| assert_eq!(books_once(t).await, 1))).await;
+    assert!(said.contains("(payment has handled, and not stored, order.created of a)"), "{said}");
+}
+
+async fn emits_too_much(event: OrderCreated) -> Result<Vec<Reserved>, Failure> {
+    Ok(vec![Reserved::of(&event.order); 257])
+}
+
+#[tokio::test]
+async fn a_step_that_is_refused_is_not_a_moment_behind_it() {
+    let faults = every_fault(async |t: &TestBus| {
+        t.allow_parked();
+        t.run(Participant::new("inventory", ()).on(emits_too_much));
+        t.publish(&OrderCreated::of("a")).await;
+        t.run_to_end().await;
+        assert_eq!(t.bus().dead_letters("inventory").await.unwrap().len(), 1);
+    });
+    assert_eq!(faults.await.points, 3, "about to, done, and settled");
 }
 
 async fn takes_its_time(event: OrderCreated) -> Result<Reserved, Failure> {
