@@ -6,7 +6,7 @@ use super::command::{NewEvent, Receipt, Receipts, SessionRef};
 use super::durable::halves;
 use super::plan::Plan;
 use super::refusal::Refusal;
-use super::types::{EventRef, TimerId, Token};
+use super::types::{EventRef, TimerId, Token, TopicId};
 use super::{Core, Sequencer};
 use crate::time::Now;
 
@@ -125,6 +125,11 @@ impl Core {
             let records = ids.iter().map(|id| ended(*id, expired)).collect();
             self.commit(now, seq, Plan::lazy(records));
         }
+    }
+
+    /// The armed timer that will append this event.
+    pub fn timer_of(&self, topic: TopicId, source: &str, id: &str) -> Option<TimerId> {
+        self.armed_id(self.hasher.id(source, id, topic)).map(|(timer, _)| timer)
     }
 
     /// The armed timer that holds an event of this id.

@@ -50,7 +50,7 @@ pub use self::timeline::{GroupName, Look, SagaEvent, Story};
 use crate::core::Core;
 use crate::core::command::{Answer, Command};
 use crate::core::refusal::Refusal;
-use crate::core::types::{GroupId, Token, TopicId};
+use crate::core::types::{GroupId, TimerId, Token, TopicId};
 use crate::disk::{Disk, RealDisk};
 use crate::error::{EngineError, OpenError};
 use crate::limits::Limits;
@@ -326,6 +326,13 @@ impl Engine {
             self.0.shared.topics().insert(name.to_owned(), topic);
             Ok(topic)
         })
+    }
+
+    /// The armed timer that will append this event, if there is one.
+    #[must_use]
+    pub fn timer_of(&self, topic: TopicId, source: &str, id: &str) -> Option<TimerId> {
+        let found = self.0.shared.section(|state, _| state.core.timer_of(topic, source, id));
+        found.ok().flatten()
     }
 
     /// A group's number.

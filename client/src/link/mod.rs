@@ -84,6 +84,13 @@ impl Link {
         engine.topic(name)
     }
 
+    /// The armed timer that will append this event to a topic, if there are both.
+    #[cfg(feature = "json")]
+    pub(crate) fn timer_of(&self, topic: &str, source: &str, id: &str) -> Option<u64> {
+        let Self::Embedded(engine) = self;
+        engine.timer_of(engine.topic(topic).ok()?, source, id)
+    }
+
     /// A topic's number. One that is missing is created with the default options: as of now, and
     /// durable before anything that is published to it. A creation that was refused is the inner
     /// error: it answers why, when that may be seen.

@@ -4,13 +4,13 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use quadrille_proto::event;
+use quadrille_proto::{Hasher128, event};
 use serde::Serialize;
 
 use super::Failure;
-use crate::step::Draft;
+use crate::step::{self, Draft, Sealed};
 use crate::typed::TypedEvent;
-use crate::{EventView, TimerId};
+use crate::{Delivery, EventView, TimerId};
 
 /// What a handler may return in `Ok`: `()`, an event, an `Option`, a `Vec`, a tuple of these, an
 /// enum with [`derive(Outputs)`](derive@crate::Outputs), or a [`Step`].
@@ -32,7 +32,8 @@ pub trait Outputs: Sized + Send {
 
     /// A step of these outputs, to add delayed events and to cancel timers.
     fn into_step(self) -> Step<Self> {
-        Step { now: self, later: Vec::new(), cancel: Vec::new(), failed: None }
+        let (later, cancel, cancel_named) = (Vec::new(), Vec::new(), Vec::new());
+        Step { now: self, later, cancel, cancel_named, failed: None }
     }
 }
 
@@ -62,7 +63,11 @@ impl Emits {
 pub struct Emitter {
     outputs: Vec<Output>,
     cancel: Vec<TimerId>,
+    cancel_named: Vec<NamedTimer>,
 }
+
+/// The topic of a delayed event, and the name that it was given.
+type NamedTimer = (&'static str, String);
 
 /// An event that a handler emits: what its type says of it, and its data.
 #[derive(Debug)]
@@ -74,6 +79,14 @@ pub(crate) struct Output {
     saga: String,
     data: Vec<u8>,
     after: Option<Duration>,
+    /// Of a timer that is to be found again.
+    name: Option<String>,
+}
+
+/// The id of a delayed event that has a name: the same whoever computes it.
+fn named_id(participant: &str, saga: &str, name: &str) -> String {
+    let text = format!("{participant}/{}/{name}/{saga}", name.len());
+    format!("{:032x}", Hasher128::new(0).key(&text))
 }
 
 impl Output {
@@ -82,13 +95,27 @@ impl Output {
         let none = |why| Failure::park(format!("cannot emit {}: {why}", E::TYPE));
         let data = event::json(event).map_err(none)?;
         let (ty, topic, schema) = (E::TYPE, E::TOPIC, E::SCHEMA);
-        Ok(Self { ty, topic, schema, key: event.key(), saga: event.saga(), data, after })
+        Ok(Self {
+            ty,
+            topic,
+            schema,
+            key: event.key(),
+            saga: event.saga(),
+            data,
+            after,
+            name: None,
+        })
+    }
+
+    /// The id that its name gives it.
+    fn id(&self, participant: &str, saga: &str) -> String {
+        self.name.as_ref().map(|name| named_id(participant, saga, name)).unwrap_or_default()
     }
 
     /// As an event of this source.
-    pub(crate) fn draft<'a>(&'a self, source: &'a str) -> Draft<'a> {
+    fn draft<'a>(&'a self, source: &'a str, id: &'a str) -> Draft<'a> {
         let mut event = EventView::default();
-        (event.ty, event.source, event.schema) = (self.ty, source, self.schema);
+        (event.id, event.ty, event.source, event.schema) = (id, self.ty, source, self.schema);
         (event.key, event.saga) = (&self.key, &self.saga);
         (event.content_type, event.data) = (event::JSON, &self.data);
         Draft { topic: Cow::Borrowed(self.topic), event, after: self.after }
@@ -114,8 +141,20 @@ impl Emitter {
         self.outputs.iter().map(|it| (it.ty, &*it.data, it.after))
     }
 
-    pub(crate) fn into_parts(self) -> (Vec<Output>, Vec<TimerId>) {
-        (self.outputs, self.cancel)
+    /// Seals it for a delivery: what the step publishes, and the timers that it disarms.
+    pub(crate) fn seal(
+        self,
+        participant: &str,
+        delivery: &Delivery,
+    ) -> (Vec<Sealed>, Vec<TimerId>) {
+        let (saga, link) = (delivery.saga(), &delivery.hand().hands.link);
+        let ids: Vec<_> = self.outputs.iter().map(|it| it.id(participant, saga)).collect();
+        let drafts = self.outputs.iter().zip(&ids).map(|(it, id)| it.draft(participant, id));
+        let armed = self.cancel_named.iter().filter_map(|(topic, name)| {
+            link.timer_of(topic, participant, &named_id(participant, saga, name)).map(TimerId)
+        });
+        let cancel = self.cancel.iter().copied().chain(armed).collect();
+        (step::seal(delivery, drafts.collect()), cancel)
     }
 }
 
@@ -126,6 +165,7 @@ pub struct Step<O = ()> {
     now: O,
     later: Vec<Output>,
     cancel: Vec<TimerId>,
+    cancel_named: Vec<NamedTimer>,
     failed: Option<Failure>,
 }
 
@@ -136,6 +176,29 @@ impl<O: Outputs> Step<O> {
             Ok(output) => self.later.push(output),
             Err(failure) => self.failed = Some(failure),
         }
+        self
+    }
+
+    /// Likewise, under a name by which a later step of the same saga finds the timer; see
+    /// [`cancel_named`](Self::cancel_named). A name is for one timer of a saga: its event has an id
+    /// that follows from it, so that a second one is a repeat of the first.
+    pub fn after_named<E: TypedEvent + Serialize>(
+        mut self,
+        name: impl Into<String>,
+        delay: Duration,
+        event: &E,
+    ) -> Self {
+        self = self.after(delay, event);
+        if let Some(last) = self.later.last_mut().filter(|_| self.failed.is_none()) {
+            last.name = Some(name.into());
+        }
+        self
+    }
+
+    /// Disarms the timer of this name that this participant has armed in this saga for an event of
+    /// this type. One that was never armed, has fired or was cancelled is passed over.
+    pub fn cancel_named<E: TypedEvent>(mut self, name: impl Into<String>) -> Self {
+        self.cancel_named.push((E::TOPIC, name.into()));
         self
     }
 
@@ -158,6 +221,7 @@ impl<O: Outputs> Outputs for Step<O> {
         self.now.emit(into)?;
         into.outputs.extend(self.later);
         into.cancel.extend(self.cancel);
+        into.cancel_named.extend(self.cancel_named);
         Ok(())
     }
 }

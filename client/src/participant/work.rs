@@ -99,9 +99,7 @@ impl<S: Send + Sync + 'static> Crew<S> {
     }
 
     fn seal(&self, delivery: &Delivery, emitted: Emitter) -> Effects {
-        let (outputs, cancel) = emitted.into_parts();
-        let drafts = outputs.iter().map(|it| it.draft(&self.name)).collect();
-        (step::seal(delivery, drafts), cancel)
+        emitted.seal(&self.name, delivery)
     }
 
     async fn settle(

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quadrille::{
     Begun, Bus, Closed, Ctx, Envelope, Event, Failure, Headers, Inbox, InboxKey, OrFail, Outputs,
-    Participant, RetryPolicy, RunError, State, StoredEvent, Tx,
+    Participant, RetryPolicy, RunError, State, StoredEvent, TestBus, Tx,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, Notify, Semaphore, oneshot};
@@ -406,6 +406,27 @@ async fn an_event_that_the_inbox_knows_is_not_handled_again_and_its_outputs_go_o
     let effects: Vec<_> = rows.iter().filter(|it| it.1.is_empty()).map(|it| &it.0).collect();
     assert_eq!(effects, ["charged order-1"]);
     stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_timer_that_has_a_name_is_cancelled_by_a_later_step_of_its_saga() {
+    const LIMIT: Duration = Duration::from_secs(60);
+    async fn begin(order: OrderCreated) -> Result<impl Outputs, Failure> {
+        let (order, late) = (order.order.clone(), OrderCancelled { order: order.order });
+        let paid = (order != "order-2").then_some(PaymentProcessed { order });
+        Ok(paid.into_step().after_named("limit", LIMIT, &late))
+    }
+    async fn end(_: PaymentProcessed) -> Result<impl Outputs, Failure> {
+        Ok(().into_step().cancel_named::<OrderCancelled>("limit"))
+    }
+    let t = TestBus::new().await;
+    t.run(Participant::new("order", ()).on(begin).on(end));
+    for id in ["order-1", "order-2"] {
+        t.publish(&order(id, 1)).await;
+    }
+    t.run_to_end().await;
+    let cancelled = t.published::<OrderCancelled>();
+    assert_eq!(cancelled.iter().map(|it| &*it.order).collect::<Vec<_>>(), ["order-2"]);
 }
 
 #[tokio::test]
