@@ -30,6 +30,10 @@ struct Place<Fut> {
     waker: Waker,
 }
 
+/// So often a place holds its alarm itself: whoever holds it beyond that may wake it.
+#[cfg(feature = "test")]
+pub(crate) const OWN_WAKERS: usize = 2;
+
 /// Which places are to be polled.
 #[derive(Default)]
 struct Woken {
@@ -112,6 +116,12 @@ where
         };
         let at = self.free.pop().unwrap_or_else(|| self.add_place());
         if let Some(place) = self.places.get_mut(at) {
+            #[cfg(feature = "test")]
+            {
+                let (hand, token) = &works_on;
+                let alarm = Arc::downgrade(&place.alarm);
+                hand.noted(*token, |it| it.alarm = Some(alarm));
+            }
             place.running.set(Some(future));
             place.works_on = Some(works_on);
         }

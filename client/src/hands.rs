@@ -25,6 +25,8 @@ use crate::Closed;
 use crate::link::{
     Command, Delivered, Keeper, Link, MemberEvent, Renewal, Run, RunId, Seat, Settle, Ticket, Token,
 };
+#[cfg(feature = "test")]
+use crate::testing::AtWork;
 
 /// Acks are handed over when so many have gathered.
 const ACKS_MAX: usize = 64;
@@ -95,17 +97,6 @@ pub(crate) struct Hand {
     /// What user code has seen.
     #[cfg(feature = "test")]
     seen: Mutex<Vec<AtWork>>,
-}
-
-/// An event that user code works on.
-#[cfg(feature = "test")]
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct AtWork {
-    pub(crate) token: Token,
-    /// Since when, mono ms.
-    pub(crate) since: u64,
-    /// The number that the log's next entry had then.
-    pub(crate) entry: u64,
 }
 
 impl Hands {
@@ -400,7 +391,15 @@ impl Hand {
         let link = &self.hands.link;
         if !link.has_threads() {
             let (since, entry) = (link.now().mono, link.end());
-            lock(&self.seen).push(AtWork { token, since, entry });
+            lock(&self.seen).push(AtWork { token, since, fresh: since, alarm: None, entry });
+        }
+    }
+
+    /// Something is to be known about who works on an event.
+    #[cfg(feature = "test")]
+    pub(crate) fn noted(&self, token: Token, change: impl FnOnce(&mut AtWork)) {
+        if let Some(it) = lock(&self.seen).iter_mut().rfind(|it| it.token == token) {
+            change(it);
         }
     }
 
@@ -424,6 +423,8 @@ impl Hand {
     /// Its handler timeout starts again.
     pub(crate) fn extend(&self, token: Token) {
         self.extended.fetch_or(bit(token.index), Relaxed);
+        #[cfg(feature = "test")]
+        self.noted(token, |it| it.fresh = self.hands.link.now().mono);
     }
 
     pub(crate) fn ack(self: &Arc<Self>, token: Token) {

@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
 
 pub use self::faults::{Faults, every_fault};
-pub(crate) use self::player::seated;
+pub(crate) use self::player::{AtWork, seated};
 use self::script::Script;
 use self::stage::Stage;
 pub use self::working::{Settled, Working};
@@ -159,8 +159,8 @@ impl TestBus {
     /// still work on then: what waits for time, or for something from outside.
     ///
     /// # Panics
-    /// If a handler waits for what its own lane holds back; if somebody never comes to rest, or a
-    /// participant has ended with an error.
+    /// If a handler that nothing can wake has published what waits in its own lane behind it; if
+    /// somebody never comes to rest, or a participant has ended with an error.
     pub async fn settle(&self) -> Settled {
         self.stage.settle().await
     }
@@ -177,7 +177,9 @@ impl TestBus {
     ///
     /// # Panics
     /// As [`settle`](Self::settle); and if there is no end: something arms timers again and again,
-    /// or a handler was not woken until its time was up.
+    /// nothing can wake a handler until its time is up; it waits until then for its own lane; or
+    /// the time for one event is up a hundred times. A handler that is too slow is no reason: its
+    /// event comes again, as it does on any bus.
     pub async fn run_to_end(&self) {
         self.stage.run_to_end().await;
     }

@@ -1,6 +1,7 @@
 //! Who plays on a test bus: a participant, or a future that a test has written. A player is polled
 //! by the bus alone, and can be begun again.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, Weak};
 
@@ -8,7 +9,22 @@ use futures_core::future::BoxFuture;
 
 use super::bell::{Alarm, Bell};
 use super::lock;
-use crate::hands::{AtWork, Hands};
+use crate::hands::Hands;
+use crate::link::Token;
+
+/// An event that user code works on.
+#[derive(Clone, Debug)]
+pub(crate) struct AtWork {
+    pub(crate) token: Token,
+    /// Since when, mono ms.
+    pub(crate) since: u64,
+    /// Since when without an extension, mono ms.
+    pub(crate) fresh: u64,
+    /// Of a handler: what its wakers share.
+    pub(crate) alarm: Option<Weak<dyn Any + Send + Sync>>,
+    /// The number that the log's next entry had then.
+    pub(crate) entry: u64,
+}
 
 /// How a player ended, if not well.
 pub(super) type Ended = Result<(), String>;

@@ -2,21 +2,26 @@
 //! what is in its way.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::lock;
 use super::script::OfGroup;
 use super::stage::{Front, Stage};
-use super::working::{Settled, Work};
+use super::working::{Settled, Waits, Work};
 use crate::delivery::millis;
 
 /// Holds and timers that go off in one run to the end, and how long that may take: what has no end
 /// is found out by this.
 const FIRINGS: u32 = 20_000;
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+/// An event whose handlers are too slow so often has no end.
+const TIMES: u32 = 100;
 /// A handler that a fault has made late is waited for so long.
 const PATIENCE: u64 = 3_600_000;
+
+/// Since when whoever was too slow last has worked on an event, and how many were.
+type Overdue = HashMap<OfGroup, (u64, u32)>;
 
 impl Stage {
     /// See [`super::TestBus::settle`].
@@ -48,6 +53,7 @@ impl Stage {
         let _front = Front::new(self);
         let (begun, first) = (self.clock.mono(), self.engine.end());
         let mut firings = 0;
+        let mut overdue = Overdue::default();
         loop {
             self.rest().await;
             let works = self.works();
@@ -60,13 +66,11 @@ impl Stage {
             let late = lock(&self.script).late;
             let mut until = u64::MAX;
             for work in works.iter().filter(|work| late != Some(of_group(work))) {
-                let end = work.since.saturating_add(self.handler_timeout(work.group));
-                assert!(
-                    now < end,
-                    "{}, and nothing has woken it in all that time: it hangs",
-                    self.describe(work)
-                );
-                until = until.min(end);
+                let end = work.fresh.saturating_add(self.handler_timeout(work.group));
+                match now < end {
+                    true => until = until.min(end),
+                    false => self.is_overdue(work, &mut overdue),
+                }
             }
             assert!(
                 firings < FIRINGS && now - begun < millis(LONGEST),
@@ -77,6 +81,27 @@ impl Stage {
             self.step(until).await;
             firings += u32::from(armed.is_some_and(|armed| armed <= self.clock.mono()));
         }
+    }
+
+    /// Its time is up. The bus takes the event from a handler, and delivers it again: that is no
+    /// fault of the test, unless it leads nowhere.
+    fn is_overdue(&self, work: &Work, overdue: &mut Overdue) {
+        if work.own > 0 {
+            self.waits_for_its_lane(work);
+        }
+        let (last, times) = overdue.entry(of_group(work)).or_default();
+        *times += u32::from(*last != work.since);
+        *last = work.since;
+        assert!(
+            work.waits == Waits::ForSomething,
+            "{}, and nothing has woken it in all that time: it hangs",
+            self.describe(work)
+        );
+        assert!(
+            *times < TIMES,
+            "{}, and its time was up {times} times: it hangs",
+            self.describe(work)
+        );
     }
 
     /// All that can happen now happens.
@@ -124,18 +149,23 @@ impl Stage {
     fn raise(&self, works: &[Work]) {
         let troubles = self.take_troubles();
         assert!(troubles.is_empty(), "{}", troubles.join("\n"));
-        if let Some(work) = works.iter().find(|work| work.own > 0) {
-            let own = match work.own {
-                1 => "1 event of its own saga that it has published itself waits".to_owned(),
-                n => format!("{n} events of its own saga that it has published itself wait"),
-            };
-            panic!(
-                "{}.\nIt waits for its own lane: {own} behind the one in its hands, and nobody can \
-                 handle what waits there before that is settled. Let the handler return what it \
-                 publishes, or not wait for what comes of it.",
-                self.describe(work)
-            );
+        let stuck = |work: &&Work| work.own > 0 && work.waits == Waits::ForNothing;
+        if let Some(work) = works.iter().find(stuck) {
+            self.waits_for_its_lane(work);
         }
+    }
+
+    fn waits_for_its_lane(&self, work: &Work) -> ! {
+        let own = match work.own {
+            1 => "1 event of its own saga that it has published itself waits".to_owned(),
+            n => format!("{n} events of its own saga that it has published itself wait"),
+        };
+        panic!(
+            "{}.\nIt waits for its own lane: {own} behind the one in its hands, and nobody can \
+             handle what waits there before that is settled. Let the handler return what it \
+             publishes, or not wait for what comes of it.",
+            self.describe(work)
+        );
     }
 
     /// What was published since an entry, and what is held: for whoever looks for an end.

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::player::Player;
+use super::player::{AtWork, Player};
 use super::stage::Stage;
-use crate::hands::AtWork;
+use crate::handlers::OWN_WAKERS;
 use crate::link::{EventRef, Range};
 use crate::{Position, StoredEvent};
 
@@ -41,11 +41,24 @@ pub struct Working {
 pub(super) struct Work {
     pub(super) group: u32,
     pub(super) event: EventRef,
-    /// Since when, mono.
+    /// Since when, mono; and since when without an extension.
     pub(super) since: u64,
+    pub(super) fresh: u64,
+    pub(super) waits: Waits,
     pub(super) participant: String,
     behind: usize,
     pub(super) own: usize,
+}
+
+/// For what somebody waits who works on an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// A handler, for something that has its waker: a timer, a channel, a lock.
+    ForSomething,
+    /// A handler, for nothing: nobody has its waker.
+    ForNothing,
+    /// A loop of the test's own: not known, and nobody cuts it off.
+    InALoop,
 }
 
 impl Stage {
@@ -58,7 +71,8 @@ impl Stage {
         self.look(works).into_iter().flatten().collect()
     }
 
-    fn work(&self, player: &Player, AtWork { token, since, entry }: AtWork) -> Work {
+    fn work(&self, player: &Player, at_work: AtWork) -> Work {
+        let AtWork { token, since, fresh, alarm, entry } = at_work;
         let behind = self.engine.waiting_behind(token.group, token.event);
         let own = |it: &&EventRef| {
             let at = it.at.entry;
@@ -68,6 +82,12 @@ impl Stage {
             group: token.group,
             event: token.event,
             since,
+            fresh,
+            waits: match alarm {
+                Some(alarm) if alarm.strong_count() > OWN_WAKERS => Waits::ForSomething,
+                Some(_) => Waits::ForNothing,
+                None => Waits::InALoop,
+            },
             participant: player.name.to_string(),
             behind: behind.len(),
             own: behind.iter().filter(own).count(),
@@ -116,12 +136,17 @@ impl fmt::Display for Settled {
 
 impl fmt::Display for Working {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { participant, ty, saga, position, since, behind, .. } = self;
+        let Self { participant, ty, saga, position, since, behind, own } = self;
         write!(f, "{participant} has been working on {ty} ({position} of {saga}) for {since:?}")?;
         match behind {
-            0 => Ok(()),
-            1 => f.write_str("; 1 event waits behind it"),
-            n => write!(f, "; {n} events wait behind it"),
+            0 => {}
+            1 => f.write_str("; 1 event waits behind it")?,
+            n => write!(f, "; {n} events wait behind it")?,
+        }
+        match (own, behind) {
+            (0, _) => Ok(()),
+            (1, 1) => f.write_str(", its own"),
+            (own, _) => write!(f, ", {own} of them its own"),
         }
     }
 }

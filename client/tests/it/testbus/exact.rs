@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quadrille::{Bus, Ctx, Failure, OrFail, Participant, Receipt, StartAt, State, TestBus};
+use quadrille::{
+    Bus, Ctx, Failure, OrFail, Participant, Receipt, RetryPolicy, StartAt, State, TestBus,
+};
 use tokio::time::{sleep, timeout};
 
 use super::*;
@@ -160,6 +162,70 @@ async fn a_test_that_waits_by_itself_is_served() {
     let delivery = seen.next().await.unwrap();
     assert_eq!((delivery.ty(), begun.elapsed()), ("inventory.reserved", MS * 700));
     delivery.ack().await.unwrap();
+}
+
+/// Ten times as long as nothing, and says each time that it goes on.
+async fn works_on(event: OrderCreated, ctx: Ctx) -> Result<Reserved, Failure> {
+    for _ in 0..10 {
+        sleep(MS * 10_000).await;
+        ctx.extend();
+    }
+    Ok(Reserved::of(&event.order))
+}
+
+#[tokio::test]
+async fn who_asks_for_more_time_does_not_hang() {
+    let t = TestBus::new().await;
+    t.run(Participant::new("inventory", ()).timeout(MS * 60_000).on(works_on));
+    t.publish(&OrderCreated::of("a")).await;
+    let begun = tokio::time::Instant::now();
+    t.run_to_end().await;
+    assert_eq!((t.published::<Reserved>().len(), begun.elapsed()), (1, MS * 100_000));
+}
+
+/// Too slow until this attempt.
+async fn is_slow_until(
+    event: OrderCreated,
+    ctx: Ctx,
+    State(it): State<(u32, Arc<Mutex<Vec<u32>>>)>,
+) -> Result<Reserved, Failure> {
+    let (attempt, calls) = &*it;
+    calls.lock().unwrap().push(ctx.attempt());
+    if ctx.attempt() < *attempt {
+        sleep(MS * 600_000).await;
+    }
+    Ok(Reserved::of(&event.order))
+}
+
+#[tokio::test]
+async fn who_is_too_slow_at_first_is_cut_off_and_comes_again() {
+    let t = TestBus::new().await;
+    let calls = Arc::<Mutex<Vec<u32>>>::default();
+    let inventory = Participant::new("inventory", (2, Arc::clone(&calls)));
+    t.run(inventory.timeout(MS * 60_000).on(is_slow_until));
+    t.publish(&OrderCreated::of("a")).await;
+    t.run_to_end().await;
+    assert_eq!((t.published::<Reserved>().len(), &*calls.lock().unwrap()), (1, &vec![1, 2]));
+}
+
+#[tokio::test]
+async fn who_is_too_slow_again_and_again_is_parked_as_ever_and_named_if_nothing_parks_it() {
+    for attempts in [3, u32::MAX] {
+        let t = TestBus::new().await;
+        let inventory = Participant::new("inventory", (u32::MAX, Arc::default()));
+        let policy = RetryPolicy { max_attempts: attempts, ..RetryPolicy::default() };
+        t.run(inventory.timeout(MS * 60_000).retry(policy).on(is_slow_until));
+        t.publish(&OrderCreated::of("a")).await;
+        if attempts == 3 {
+            t.run_to_end().await;
+            let dead = t.bus().dead_letters("inventory").await.unwrap();
+            assert_eq!(dead[0].attempts, 3);
+            t.allow_parked();
+        } else {
+            let said = panic_of(t.run_to_end()).await;
+            assert!(said.ends_with("and its time was up 100 times: it hangs"), "{said}");
+        }
+    }
 }
 
 /// Passes on what it reads, as a loop of its own.

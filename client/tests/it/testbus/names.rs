@@ -83,12 +83,59 @@ async fn a_handler_that_waits_for_its_own_lane_is_named() {
     assert!(
         said.starts_with(
             "order has been working on order.created (#5 of order-17) for 0ns; 1 event waits \
-             behind it.\nIt waits for its own lane: 1 event of its own saga that it has published \
+             behind it, its own.\nIt waits for its own lane: 1 event of its own saga that it has published \
              itself waits behind the one in its hands"
         ),
         "{said}"
     );
     assert_eq!(panic_of(t.run_to_end()).await, said);
+}
+
+/// Publishes what its own group is to handle, and goes on a little later, or never.
+async fn publishes_and_waits(
+    event: OrderCreated,
+    ctx: Ctx,
+    State(it): State<(Bus, Option<Duration>)>,
+) -> Result<(), Failure> {
+    if !ctx.cause().is_empty() {
+        return Ok(());
+    }
+    let (bus, wait) = &*it;
+    let again = event.event()?.cause("order-17").saga("order-17");
+    bus.topic("orders").publish(again).await?;
+    match wait {
+        Some(wait) => tokio::time::sleep(*wait).await,
+        None => tokio::sync::Notify::new().notified().await,
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_handler_that_waits_for_time_with_an_event_of_its_own_behind_it_is_not_in_the_way() {
+    let t = TestBus::new().await;
+    let wait = Some(Duration::from_millis(100));
+    t.run(Participant::new("order", (t.bus().clone(), wait)).on(publishes_and_waits));
+    t.publish(&OrderCreated::of("order-17")).await;
+    t.publish(&OrderCreated::of("order-17")).await;
+    let settled = t.settle().await;
+    assert_eq!(
+        settled.to_string(),
+        "order has been working on order.created (#5 of order-17) for 0ns; 2 events wait behind \
+         it, 1 of them its own"
+    );
+    t.run_to_end().await;
+    assert!(t.settle().await.working.is_empty());
+}
+
+#[tokio::test]
+async fn a_handler_that_something_might_wake_is_named_with_its_lane_when_its_time_is_up() {
+    let t = TestBus::new().await;
+    let order = Participant::new("order", (t.bus().clone(), None));
+    t.run(order.timeout(Duration::from_secs(60)).on(publishes_and_waits));
+    t.publish(&OrderCreated::of("order-17")).await;
+    assert_eq!(t.settle().await.working[0].own, 1);
+    let said = panic_of(t.run_to_end()).await;
+    assert!(said.contains("for 60s; 1 event waits behind it, its own.\nIt waits for"), "{said}");
 }
 
 #[tokio::test]
