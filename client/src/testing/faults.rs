@@ -40,6 +40,10 @@ pub struct Faults {
 /// - `late`: nothing happens there for ten seconds;
 /// - `timeout`: the handler waits there until its time is up, and the event comes again.
 ///
+/// Loops that [`TestBus::spawn`] runs have no moments of their own while they handle something; and
+/// what happens while time passes because the scenario awaits something itself, and not the bus
+/// (a `sleep`), is not counted as due or settled.
+///
 /// A scenario that is to hold ends with [`TestBus::run_to_end`] before it asserts. If it does not
 /// hold, the panic says what went wrong where, and how to run that alone:
 /// `QUADRILLE_FAULT="crash@17 seed=7" cargo test NAME`.
@@ -125,7 +129,11 @@ async fn play(scenario: &impl AsyncFn(&TestBus), seed: u64, script: Script) -> P
         })
         .await
     };
-    let result = result.and_then(|()| bus.complaint().map_or(Ok(()), Err));
+    let result = match (result, bus.complaint()) {
+        (result, None) => result,
+        (Ok(()), Some(complaint)) => Err(complaint),
+        (Err(why), Some(complaint)) => Err(format!("{why}\n{complaint}")),
+    };
     // It has said what there is to say.
     bus.allow_parked();
     let mut script = lock(&bus.stage.script);

@@ -156,7 +156,9 @@ impl TestBus {
     }
 
     /// Lets everything happen that can happen without time passing, and returns what handlers
-    /// still work on then: what waits for time, or for something from outside.
+    /// still work on then: what waits for time, or for something from outside. Tasks that the test
+    /// itself has spawned on the runtime get a few turns after that; who needs more of them is not
+    /// waited for ([`spawn`](Self::spawn) is).
     ///
     /// # Panics
     /// If a handler that nothing can wake has published what waits in its own lane behind it; if

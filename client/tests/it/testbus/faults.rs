@@ -298,6 +298,35 @@ async fn a_scenario_that_fails_by_itself_is_said_so() {
     assert_eq!(said, "the scenario fails although nothing goes wrong: no");
 }
 
+#[tokio::test]
+async fn what_went_wrong_beside_a_failed_assertion_is_said_with_it() {
+    let said = panic_of(every_fault(async |t: &TestBus| {
+        t.run(Participant::new("idle", ()));
+        // Nothing is awaited: nobody has been told yet.
+        panic!("no");
+    }))
+    .await;
+    assert!(said.starts_with("the scenario fails although nothing goes wrong: no\n"), "{said}");
+    assert!(said.ends_with("\"idle\" has no handler: say .on(..) or .compensate(..)"), "{said}");
+}
+
+#[tokio::test]
+async fn what_only_a_fault_brings_about_beside_it_is_said_with_the_way_to_see_it_again() {
+    let said = panic_of(every_fault(async |t: &TestBus| {
+        t.run(Participant::new("inventory", ()).on(reserve));
+        t.publish(&OrderCreated::of("a")).await;
+        let begun = tokio::time::Instant::now();
+        t.run_to_end().await;
+        if begun.elapsed() > Duration::ZERO {
+            t.run(Participant::new("idle", ()));
+            panic!("late");
+        }
+    }))
+    .await;
+    assert!(said.contains("breaks the scenario: late\n"), "{said}");
+    assert!(said.contains("\"idle\" has no handler") && said.contains("QUADRILLE_FAULT"), "{said}");
+}
+
 /// Runs this test alone in a process of its own.
 fn with_fault(fault: &str) -> (bool, String) {
     let name = "testbus::faults::a_scenario_for_one_fault";
