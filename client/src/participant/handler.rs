@@ -23,7 +23,8 @@ pub(crate) type Outcome = Result<Emitter, Failure>;
     label = "not a handler",
     note = "a handler is `async fn(event, ..) -> Result<impl Outputs, Failure>`: the first argument \
             derives Event and Deserialize, the others are Ctx, State<S>, Envelope, Headers or Tx<T>",
-    note = "write #[quadrille::handler] above the function to see which argument is in the way"
+    note = "write #[quadrille::handler] above the function to see which argument is in the way; if it says \
+            nothing, the S of a State<S> is not the state that Participant::new was given"
 )]
 pub trait Handler<S, Args>: Send + Sync + 'static {
     /// What it handles.

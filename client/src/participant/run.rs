@@ -233,8 +233,9 @@ fn check<S>(participant: &Participant<S>) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Why participants do not run.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+/// Why participants do not run. `Debug` is the sentence too: that is what a `main` shows that
+/// returns it.
+#[derive(Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RunError {
     /// It would never do anything.
@@ -282,6 +283,12 @@ pub enum RunError {
     /// Its task is gone: it panicked outside of any handler, or the runtime is shutting down.
     #[error("a participant's task has ended: {0}")]
     Gone(String),
+}
+
+impl fmt::Debug for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self} ({})", self.code())
+    }
 }
 
 impl RunError {

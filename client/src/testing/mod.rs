@@ -18,6 +18,7 @@ mod working;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -273,12 +274,26 @@ impl TestBus {
 impl Drop for TestBus {
     fn drop(&mut self) {
         self.serving.abort();
-        let complaint = if std::thread::panicking() { None } else { self.complaint() };
+        if std::thread::panicking() {
+            // What has failed is often only what follows from this. A second panic would be the end.
+            let complaint = catch_unwind(AssertUnwindSafe(|| self.complaint()));
+            if let Ok(Some(complaint)) = complaint {
+                say_beside(&complaint);
+            }
+            return self.stage.close();
+        }
+        let complaint = self.complaint();
         self.stage.close();
         if let Some(complaint) = complaint {
             panic!("{complaint}");
         }
     }
+}
+
+/// Beside a panic that is under way, where the test's output is.
+#[expect(clippy::print_stderr, reason = "a test says why it fails")]
+fn say_beside(complaint: &str) {
+    eprintln!("{complaint}");
 }
 
 impl fmt::Debug for TestBus {
