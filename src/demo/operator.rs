@@ -52,7 +52,12 @@ pub(crate) async fn resolve(bus: &Bus, stores: &Stores) -> Result<Vec<Resolved>,
             _ => ("retry", retry(bus, group, &letter, stores).await?),
         };
         let place = letter.position.to_string();
-        let how = format!("dlq {how} {group} {}", place.trim_start_matches('#'));
+        let first = match how {
+            "skip" => "publish order.withdrawn, ",
+            "retry" => "payment: accept XTS, ",
+            _ => "",
+        };
+        let how = format!("{first}dlq {how} {group} {}", place.trim_start_matches('#'));
         resolved.push(Resolved { order: letter.saga, how, why: why.to_owned() });
     }
     Ok(resolved)
@@ -107,5 +112,5 @@ async fn retry(
     payment::accept(&stores.payment, "XTS").await.map_err(Failure::run)?;
     let resolve = bus.resolve(group, letter.position).by("operator");
     resolve.retry().await.map_err(Failure::run)?;
-    Ok("payment takes XTS now")
+    Ok("a new currency")
 }

@@ -33,7 +33,7 @@ pub(crate) enum Act {
     Steady,
     Trouble,
     Fire,
-    /// Were open while the provider was down, whenever they were published.
+    /// Had to wait because the provider was down, whenever they were published.
     Outage,
     /// Make trouble themselves.
     Cast,
@@ -104,6 +104,8 @@ pub(crate) struct Done {
     pub(crate) measured: Vec<(Act, Measured)>,
     /// How many orders waited for the provider, and how many attempts that has cost them.
     pub(crate) outage: (u64, u64),
+    /// Charges that came after their order had failed; of all processes.
+    pub(crate) late: u64,
 }
 
 impl Done {
@@ -135,7 +137,7 @@ pub(crate) struct Parked {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Resolved {
     pub(crate) order: String,
-    /// As a command would say it.
+    /// As commands would say it, and what was done besides.
     pub(crate) how: String,
     pub(crate) why: String,
 }
