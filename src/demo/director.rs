@@ -17,7 +17,7 @@ use crate::cli::Failure;
 /// How long the provider is down.
 const OUTAGE: Duration = Duration::from_secs(3);
 
-/// How often the process is killed.
+/// How often the process is killed, if there is enough to do.
 const KILLS: u64 = 3;
 
 /// Fewer orders than this are not published as fast as they go when somebody is to be killed.
@@ -144,6 +144,10 @@ impl Cue<'_> {
         self.pass(OUTAGE).await?;
         self.tell(&Direction::Provider { down: false })?;
         let before = self.told.done.of(Act::Steady);
+        if self.is_done {
+            // Few orders end before the late charge and the outage: what is told is how it stands.
+            self.feed(Act::Trouble, trouble, None)?;
+        }
         let done = self.done().await?;
         self.live.trouble(before, &done, self.told.state.parked())
     }
@@ -152,19 +156,22 @@ impl Cue<'_> {
     async fn fire(&mut self, plan: &Plan) -> Result<(), Failure> {
         let [.., trouble, all] = plan.acts();
         if !self.args.no_kill {
-            self.live.act("3 Murder", "kill -9 in the middle of everything, three times")?;
+            self.live.act(
+                "3 Murder",
+                &format!("kill -9 in the middle of everything, up to {KILLS} times"),
+            )?;
         }
         let share = all - trouble;
         // So few would be over before anybody can kill.
         let pace = (!self.args.no_kill && share < FEW).then(|| pace(share, 1));
         self.feed(Act::Fire, all, pace)?;
-        let (mut kills, mut cut, mut back) = (0, 0, Duration::ZERO);
+        let (mut kills, mut busy, mut back) = (0, 0, Duration::ZERO);
         while !self.args.no_kill && kills < KILLS {
             // Enough is left for the next kill, and for the end.
             let enough = trouble + share * (2 * kills + 1) / (2 * KILLS + 2);
             let Some(state) = self.until_busy(enough).await? else { break };
             kills += 1;
-            cut += state.busy;
+            busy += state.busy;
             self.told.counts.add(&state.counts);
             self.player = None;
             let killed = tokio::time::Instant::now();
@@ -173,9 +180,9 @@ impl Cue<'_> {
             self.feed(Act::Fire, all, pace)?;
         }
         self.done().await?;
-        if kills > 0 {
+        if !self.args.no_kill {
             let resent = self.told.counts.resent + self.told.state.counts.resent;
-            self.live.fire(kills, cut, resent, back)?;
+            self.live.fire((kills, KILLS), busy, resent, back)?;
         }
         Ok(())
     }

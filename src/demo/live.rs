@@ -9,6 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use super::audit::number;
 use super::report::{Act, Done, Measured, State};
 use crate::cli::Failure;
+use crate::out::count;
 
 /// How often plain progress writes a line.
 const LINE_EVERY: Duration = Duration::from_secs(1);
@@ -90,7 +91,10 @@ impl Live {
     ) -> Result<(), Failure> {
         let (waited, attempts) = done.outage;
         let (others, outage) = (done.of(Act::Trouble), done.of(Act::Outage));
-        self.say(&format!("{INDENT}{parked} orders are parked, one charge came late: see below"))?;
+        let see = if parked + done.late > 0 { ": see below" } else { "" };
+        let late = count(done.late, "charge", "charges");
+        let parked = count(parked, "order is", "orders are");
+        self.say(&format!("{INDENT}{parked} parked, {late} came late{see}"))?;
         if others.orders > 0 {
             let (orders, took, before) = (number(others.orders), took(others), took(before));
             self.say(&format!("{INDENT}all {orders} others: {took} (before: {before})"))?;
@@ -103,17 +107,26 @@ impl Live {
         ))
     }
 
-    /// What the third act comes to.
+    /// What the third act comes to: how many kills there were of how many; how many handlers
+    /// worked, as of the last report before each.
     pub(crate) fn fire(
         &self,
-        kills: u64,
-        cut: u64,
+        (kills, most): (u64, u64),
+        busy: u64,
         resent: u64,
         back: Duration,
     ) -> Result<(), Failure> {
-        let (cut, resent, ms) = (number(cut), number(resent), back.as_millis());
+        if kills < most {
+            let text = format!("the orders were done before there could be {most} kills");
+            self.say(&format!("{INDENT}{text}"))?;
+        }
+        if kills == 0 {
+            return Ok(());
+        }
+        let (busy, resent, ms) = (number(busy), number(resent), back.as_millis());
+        let kills = count(kills, "kill", "kills");
         self.say(&format!(
-            "{INDENT}{kills} kills hit {cut} handlers in the middle; back within {ms} ms"
+            "{INDENT}{kills}; about {busy} handlers worked then; back within {ms} ms"
         ))?;
         self.say(&format!(
             "{INDENT}{resent} were committed, but not sent: sent now, and not done again"

@@ -69,7 +69,7 @@ impl Stage {
     pub(crate) fn new(bus: &Bus, shop: Shop, plan: Plan, taken: Taken, place: String) -> Self {
         let cast = plan.cast(&taken.ids());
         Self {
-            watch: Watch::new(bus),
+            watch: Watch::new(bus, shop.provider.clone()),
             bus: bus.clone(),
             shop,
             plan,
@@ -121,7 +121,8 @@ impl Stage {
                     if goal.is_some_and(|goal| stuck || self.reached(goal, &state, rest)) {
                         goal = None;
                         let (measured, outage) = (self.watch.measured(), self.shop.provider.outage());
-                        say(io::stdout(), &Report::Done(Done { measured, outage }))?;
+                        let late = self.watch.late().await.map_err(Failure::run)?;
+                        say(io::stdout(), &Report::Done(Done { measured, outage, late }))?;
                     }
                     last = state;
                 }
@@ -153,10 +154,7 @@ impl Stage {
                 return Ok(Some(Goal::Until(until)));
             }
             Direction::Settle => return Ok(Some(Goal::Rest)),
-            Direction::Provider { down } => {
-                self.watch.outage(down).await.map_err(Failure::run)?;
-                self.shop.provider.set_down(down);
-            }
+            Direction::Provider { down } => self.shop.provider.set_down(down),
             Direction::Resolve => {
                 let parked = operator::parked(&self.bus, &self.place).await?;
                 say(io::stdout(), &Report::Parked(parked))?;

@@ -6,21 +6,27 @@ use std::collections::{BTreeMap, HashMap};
 use hdrhistogram::Histogram;
 use quadrille::{Bus, ReadError};
 
+use super::payment::provider::Provider;
 use super::report::{Act, Measured};
 
 /// Reads on in the log.
 pub(crate) struct Watch {
     bus: Bus,
+    /// Knows which orders have waited for it.
+    provider: Provider,
     /// The next offset to read of the topic of orders.
     next: u64,
-    // order: looked up by order; walked only to set the same label for all.
+    /// The next offset to read of the topic of payments.
+    next_payment: u64,
+    /// Charges that came after their order had failed, also before this process started.
+    late: u64,
+    // order: looked up by order, never walked.
     open: HashMap<String, Open>,
     /// What orders that are published here count under.
     // order: looked up by order, never walked.
     acts: HashMap<String, Act>,
     measures: BTreeMap<Act, Measure>,
     ended: u64,
-    down: bool,
 }
 
 struct Open {
@@ -30,15 +36,17 @@ struct Open {
 }
 
 impl Watch {
-    pub(crate) fn new(bus: &Bus) -> Self {
+    pub(crate) fn new(bus: &Bus, provider: Provider) -> Self {
         Self {
             bus: bus.clone(),
+            provider,
             next: 0,
+            next_payment: 0,
+            late: 0,
             open: HashMap::new(),
             acts: HashMap::new(),
             measures: BTreeMap::new(),
             ended: 0,
-            down: false,
         }
     }
 
@@ -52,16 +60,15 @@ impl Watch {
         self.ended
     }
 
-    /// The provider goes down or comes back. Orders that are open meanwhile count by themselves.
-    pub(crate) async fn outage(&mut self, down: bool) -> Result<(), ReadError> {
-        self.look().await?;
-        self.down = down;
-        if down {
-            for open in self.open.values_mut().filter(|it| it.act != Some(Act::Cast)) {
-                open.act = Some(Act::Outage);
-            }
+    /// How many charges came after their order had failed.
+    pub(crate) async fn late(&mut self) -> Result<u64, ReadError> {
+        let mut events = self.bus.read("payments").from(self.next_payment);
+        while let Some(stored) = events.next().await {
+            let stored = stored?;
+            self.next_payment = stored.offset + 1;
+            self.late += u64::from(stored.event().ty == "payment.reversed");
         }
-        Ok(())
+        Ok(self.late)
     }
 
     /// Reads what is new; tells how many orders have ended in it.
@@ -87,8 +94,6 @@ impl Watch {
 
     fn born(&mut self, order: &str, time: u64) {
         let act = self.acts.remove(order);
-        let meets = self.down && act.is_some_and(|it| it != Act::Cast);
-        let act = if meets { Some(Act::Outage) } else { act };
         self.open.insert(order.to_owned(), Open { since: time, act });
     }
 
@@ -96,7 +101,8 @@ impl Watch {
         // A second end is for the audit to find.
         let Some(open) = self.open.remove(order) else { return };
         self.ended += 1;
-        if let Some(act) = open.act {
+        let waited = open.act != Some(Act::Cast) && self.provider.has_refused(order);
+        if let Some(act) = if waited { Some(Act::Outage) } else { open.act } {
             self.measures.entry(act).or_insert_with(|| Measure::since(open.since)).add(&open, time);
         }
     }
@@ -134,9 +140,10 @@ impl Measure {
 
 #[cfg(test)]
 mod tests {
-    use quadrille::Event;
+    use quadrille::{Ctx, Event};
 
     use super::*;
+    use crate::demo::chance::Chance;
 
     async fn say(bus: &Bus, ty: &str, order: &str) {
         let event = Event::new(ty).source("test").saga(order);
@@ -144,22 +151,46 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn orders_count_once_and_those_that_meet_an_outage_by_themselves() {
+    async fn orders_count_once_and_only_those_that_an_outage_has_held_up_by_themselves() {
         let bus = Bus::memory().await.unwrap();
         bus.create_topic("orders").await.unwrap();
-        let mut watch = Watch::new(&bus);
-        for (order, act) in [("a", Act::Steady), ("b", Act::Steady), ("c", Act::Cast)] {
+        let chance = Chance { seed: 3, fail_rate: 0.0, crash_rate: 0.0 };
+        let provider = Provider::new(&bus, chance, None);
+        let mut watch = Watch::new(&bus, provider.clone());
+        let acts = [Act::Steady, Act::Steady, Act::Cast, Act::Steady];
+        for (order, act) in ["a", "b", "c", "d"].into_iter().zip(acts) {
             watch.expect(order, act);
             say(&bus, "order.created", order).await;
         }
         say(&bus, "order.completed", "a").await;
-        watch.outage(true).await.unwrap();
-        watch.outage(false).await.unwrap();
-        for order in ["a", "b", "c"] {
+        provider.set_down(true);
+        for order in ["b", "c"] {
+            assert!(provider.refund(&Ctx::test(order)).await.is_err());
+        }
+        assert_eq!(provider.outage(), (0, 0));
+        provider.set_down(false);
+        provider.refund(&Ctx::test("b")).await.unwrap();
+        assert_eq!(provider.outage(), (1, 0));
+        for order in ["a", "b", "c", "d"] {
             say(&bus, "order.cancelled", order).await;
         }
-        assert_eq!((watch.look().await.unwrap(), watch.ended()), (2, 3));
+        // `d` was open all the while, and asked for nothing.
+        assert_eq!((watch.look().await.unwrap(), watch.ended()), (4, 4));
         let counted: Vec<_> = watch.measured().iter().map(|(act, it)| (*act, it.orders)).collect();
-        assert_eq!(counted, [(Act::Steady, 1), (Act::Outage, 1), (Act::Cast, 1)]);
+        assert_eq!(counted, [(Act::Steady, 2), (Act::Outage, 1), (Act::Cast, 1)]);
+    }
+
+    #[tokio::test]
+    async fn late_charges_are_counted_once() {
+        let bus = Bus::memory().await.unwrap();
+        bus.create_topic("payments").await.unwrap();
+        let chance = Chance { seed: 3, fail_rate: 0.0, crash_rate: 0.0 };
+        let mut watch = Watch::new(&bus, Provider::new(&bus, chance, None));
+        assert_eq!(watch.late().await.unwrap(), 0);
+        for ty in ["payment.failed", "payment.reversed"] {
+            let event = Event::new(ty).source("test").saga("a");
+            bus.topic("payments").publish(event).await.unwrap();
+        }
+        assert_eq!((watch.late().await.unwrap(), watch.late().await.unwrap()), (1, 1));
     }
 }

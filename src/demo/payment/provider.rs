@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quadrille::{Bus, Ctx, Event, TypedEvent};
@@ -63,9 +63,9 @@ struct Inner {
 /// What an outage did to those who asked meanwhile.
 #[derive(Debug, Default)]
 struct Outage {
-    /// Orders that were refused a charge, and on which attempt.
-    refused: Mutex<HashMap<String, u32>>,
-    orders: AtomicU64,
+    /// Orders that were refused, and on which attempt, until they have got their answer.
+    // order: looked up by order; walked only to be counted.
+    refused: Mutex<HashMap<String, Option<u32>>>,
     attempts: AtomicU64,
 }
 
@@ -82,8 +82,14 @@ impl Provider {
     /// How many orders an outage has held up that got their answer since, and how many attempts
     /// that has cost them.
     pub(crate) fn outage(&self) -> (u64, u64) {
-        let Outage { orders, attempts, .. } = &self.0.outage;
-        (orders.load(Ordering::Relaxed), attempts.load(Ordering::Relaxed))
+        let orders = self.refused().values().filter(|it| it.is_none()).count();
+        (orders as u64, self.0.outage.attempts.load(Ordering::Relaxed))
+    }
+
+    /// Whether an order ever had to wait because of an outage. Nobody else does: each saga is held
+    /// by itself.
+    pub(crate) fn has_refused(&self, order: &str) -> bool {
+        self.refused().contains_key(order)
     }
 
     /// Charges the card of an order. `reference` comes back with the webhook.
@@ -127,17 +133,19 @@ impl Provider {
     }
 
     fn reach(&self, ctx: &Ctx) -> Result<(), Down> {
-        let Outage { refused, orders, attempts } = &self.0.outage;
-        let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refused = self.refused();
         if self.0.down.load(Ordering::Relaxed) {
-            refused.entry(ctx.saga().to_owned()).or_insert_with(|| ctx.attempt());
+            refused.entry(ctx.saga().to_owned()).or_default().get_or_insert(ctx.attempt());
             return Err(Down);
         }
-        if let Some(first) = refused.remove(ctx.saga()) {
-            orders.fetch_add(1, Ordering::Relaxed);
-            attempts
-                .fetch_add(u64::from(ctx.attempt() - first.min(ctx.attempt())), Ordering::Relaxed);
+        if let Some(first) = refused.get_mut(ctx.saga()).and_then(Option::take) {
+            let used = u64::from(ctx.attempt().saturating_sub(first));
+            self.0.outage.attempts.fetch_add(used, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    fn refused(&self) -> MutexGuard<'_, HashMap<String, Option<u32>>> {
+        self.0.outage.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
