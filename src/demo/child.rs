@@ -22,6 +22,7 @@ use super::stage::{LOOK_EVERY, Stage};
 use super::store::StoreError;
 use super::{order, orders};
 use crate::cli::Failure;
+use crate::out::quoted;
 
 /// How long a service that is stopped may take for what it has in its hands.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -110,7 +111,7 @@ async fn serve(
     let (stop, stopped) = oneshot::channel::<()>();
     let running = quadrille::run(&bus, shop.participants()).with_graceful_shutdown(stopped);
     let mut services = tokio::spawn(running.into_future());
-    let place = format!("--data {}", data.path.display());
+    let place = format!("--data {}", quoted(&data.path.display().to_string()));
     let mut stage = Stage::new(&bus, shop, plan, taken, place);
     let worked = tokio::select! {
         worked = stage.obey(directions) => worked,

@@ -13,6 +13,7 @@ use super::live::Live;
 use super::options::{Plan, RunArgs};
 use super::report::{Act, CountsState, Direction, Done, Parked, Report, Resolved, State, say};
 use crate::cli::Failure;
+use crate::out::quoted;
 
 /// How long the provider is down.
 const OUTAGE: Duration = Duration::from_secs(3);
@@ -67,7 +68,10 @@ pub(crate) async fn direct(args: &RunArgs, data: &Path, live: &mut Live) -> Resu
     Err(Failure::Stopped(match &args.data {
         None if args.json => "stopped; only a run with --data DIR can go on later".to_owned(),
         None => "stopped; `quadrille demo` goes on".to_owned(),
-        Some(dir) => format!("stopped; `quadrille demo --data {}` goes on", dir.display()),
+        Some(dir) => format!(
+            "stopped; `quadrille demo --data {}` goes on",
+            quoted(&dir.display().to_string())
+        ),
     }))
 }
 

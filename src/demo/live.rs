@@ -9,7 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use super::audit::number;
 use super::report::{Act, Done, Measured, State};
 use crate::cli::Failure;
-use crate::out::count;
+use crate::out::{self, count};
 
 /// How often plain progress writes a line.
 const LINE_EVERY: Duration = Duration::from_secs(1);
@@ -143,7 +143,7 @@ impl Live {
 
     /// Something between the live lines.
     pub(crate) fn say(&self, text: &str) -> Result<(), Failure> {
-        let say = || writeln!(io::stdout(), "{text}").map_err(Failure::run);
+        let say = || out::say(text);
         match &self.0 {
             Shown::Silent => Ok(()),
             Shown::Lines(..) => say(),

@@ -26,7 +26,7 @@ mod testing;
 mod tests;
 mod watch;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use tokio::runtime::Builder;
@@ -41,6 +41,7 @@ use self::order::Status;
 use self::report::Act;
 use self::summary::{Summary, audit_json, audit_text};
 use crate::cli::Failure;
+use crate::out::say;
 
 /// Runs, or audits, as the arguments say.
 pub(crate) fn main(args: DemoArgs) -> Result<(), Failure> {
@@ -57,26 +58,37 @@ async fn perform(args: &RunArgs) -> Result<(), Failure> {
     // Said before anything is made.
     orders::load(args.orders.as_deref())?;
     let mut data = DataDir::prepare(args.data.as_deref(), args.json).await?;
+    let played = play(args, &mut data).await;
+    let Err(Failure::Run(text)) = played else { return played };
+    let dir = data.keep().display();
+    Err(Failure::Run(format!("{text}; log and stores are in {dir}")))
+}
+
+async fn play(args: &RunArgs, data: &mut DataDir) -> Result<(), Failure> {
     let mut live = Live::new(args.plain, args.json);
+    if data.has_replaced {
+        let dir = data.path.display();
+        live.say(&format!(
+            "The finished run that was in {dir} is gone; --data DIR keeps this one."
+        ))?;
+    }
     let told = director::direct(args, &data.path, &mut live).await?;
-    let report = audit::audit(&data).await?;
+    let report = audit::audit(data).await?;
     let summary = summary(&told, &report);
     if args.json {
-        say(&serde_json::to_string(&summary).map_err(Failure::run)?)?;
+        say(serde_json::to_string(&summary).map_err(Failure::run)?)?;
     } else {
         let colour = !args.plain
             && io::stdout().is_terminal()
             && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
         let dir = data.path.display().to_string();
-        say(&format!("\n{}", screen::draw(&told, &report, &dir, colour)))?;
+        say(format!("\n{}", screen::draw(&told, &report, &dir, colour)))?;
     }
-    if summary.good() {
-        data.finish();
-        return Ok(());
+    if !summary.good() {
+        return Err(Failure::run("the run is not in order"));
     }
-    data.keep();
-    let dir = data.path.display();
-    Err(Failure::Run(format!("the run is not in order; log and stores are in {dir}")))
+    data.finish();
+    Ok(())
 }
 
 fn summary(told: &Told, report: &Report) -> Summary {
@@ -102,13 +114,13 @@ fn summary(told: &Told, report: &Report) -> Summary {
 async fn examine(dir: &Path, json: bool) -> Result<(), Failure> {
     let Report { sums, found, .. } = audit::audit(&DataDir::existing(dir)?).await?;
     if json {
-        say(&serde_json::json!({ "audit": audit_json(&found) }).to_string())?;
+        say(serde_json::json!({ "audit": audit_json(&found) }).to_string())?;
     } else {
         let verdict = match found.len() {
             0 => "ok".to_owned(),
             many => format!("{many} violations"),
         };
-        say(&format!("audit: {verdict}\n{}", audit_text(&sums, &found).trim_end()))?;
+        say(format!("audit: {verdict}\n{}", audit_text(&sums, &found).trim_end()))?;
     }
     match found.len() {
         0 => Ok(()),
@@ -120,8 +132,4 @@ async fn examine(dir: &Path, json: bool) -> Result<(), Failure> {
 /// One digit after the point: more would be noise.
 fn tenths(number: f64) -> f64 {
     (number * 10.0).round() / 10.0
-}
-
-fn say(text: &str) -> Result<(), Failure> {
-    writeln!(io::stdout(), "{text}").map_err(Failure::run)
 }

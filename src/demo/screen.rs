@@ -8,6 +8,7 @@ use super::audit::{Report, number};
 use super::director::Told;
 use super::report::Resolved;
 use super::summary::audit_text;
+use crate::out::quoted;
 
 /// All of it. `dir` is where it is kept.
 pub(crate) fn draw(told: &Told, report: &Report, dir: &str, colour: bool) -> String {
@@ -26,6 +27,7 @@ pub(crate) fn draw(told: &Told, report: &Report, dir: &str, colour: bool) -> Str
         parts.push(operator(&told.resolved, &report.books));
     }
     let mut after = format!("All of it is kept in {dir}. Look for yourself:");
+    let dir = quoted(dir);
     if let Some((order, _)) = cancelled {
         after += &format!("\n  quadrille saga show {order} --data {dir}");
     }
