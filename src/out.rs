@@ -139,12 +139,21 @@ pub(crate) fn plain(text: &str) -> String {
     text.trim_end().chars().flat_map(shown).collect()
 }
 
-/// A word that a shell takes as it is.
+/// A word that a shell takes as it is. What a terminal would obey is spelled out for `printf`; only
+/// a newline at the very end is lost by that.
 pub(crate) fn quoted(word: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || "-_./:,@%+=".contains(c);
-    match !word.is_empty() && word.chars().all(safe) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
+    match () {
+        () if !word.is_empty() && word.chars().all(safe) => word.to_owned(),
+        () if word.contains(char::is_control) => {
+            let spelled = |byte: u8| match char::from(byte) {
+                c if safe(c) && c != '%' || c == ' ' => c.to_string(),
+                _ => format!(r"\{byte:03o}"),
+            };
+            // After its options: the word may begin with a dash.
+            format!("\"$(printf -- '{}')\"", word.bytes().map(spelled).collect::<String>())
+        }
+        () => format!("'{}'", word.replace('\'', r"'\''")),
     }
 }
 
@@ -215,7 +224,20 @@ mod tests {
 
     #[test]
     fn a_word_comes_out_of_a_shell_as_it_went_in() {
-        for word in ["plain", "a b", "it's", "", "#3310", "$HOME", "a\nb", "*", "~/x", "ü"] {
+        for word in [
+            "plain",
+            "a b",
+            "it's",
+            "",
+            "#3310",
+            "$HOME",
+            "a\nb",
+            "*",
+            "~/x",
+            "ü",
+            "-\u{1b}[31m%s'\\é\u{9b}",
+        ] {
+            assert!(!quoted(word).contains(char::is_control), "{word:?}");
             let echoed = std::process::Command::new("sh")
                 .args(["-c", &format!("printf %s {}", quoted(word))])
                 .output()

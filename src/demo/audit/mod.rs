@@ -23,6 +23,7 @@ use crate::demo::data::DataDir;
 use crate::demo::orders::fnv;
 use crate::demo::shop::TOPICS;
 use crate::demo::store::Effect;
+use crate::out::plain;
 
 /// One thing that does not add up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +35,9 @@ pub(crate) struct Violation {
 }
 
 impl Violation {
+    /// The log may hold anything, so what is said of it is made harmless to a terminal.
     pub(crate) fn new(rule: &'static str, text: String) -> Self {
-        Self { rule, text }
+        Self { rule, text: plain(&text) }
     }
 }
 
