@@ -62,10 +62,8 @@ impl Failure {
 pub(crate) fn main() -> ExitCode {
     let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
-        Err(error) if error.use_stderr() && std::env::args().any(|it| it == "--json") => {
-            let text = error.to_string();
-            let text = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-            return report("bad_arguments", 2, text, true);
+        Err(error) if error.use_stderr() && std::env::args_os().any(|it| it == "--json") => {
+            return report("bad_arguments", 2, &sentence(&error.to_string()), true);
         }
         Err(error) => error.exit(),
     };
@@ -88,6 +86,13 @@ pub(crate) fn main() -> ExitCode {
         Err(Failure::Stopped(text)) => report("stopped", 130, &text, json),
         Err(Failure::Coded { code, exit, text }) => report(code, exit, &text, json),
     }
+}
+
+/// What is wrong with the arguments, in one line: all that comes before the usage.
+fn sentence(text: &str) -> String {
+    let lines = text.trim_start_matches("error: ").lines().map(str::trim);
+    let lines = lines.take_while(|it| !it.starts_with("Usage:") && !it.starts_with("For more"));
+    lines.filter(|it| !it.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// Says what went wrong, to people or to programs.
@@ -121,6 +126,14 @@ mod tests {
             assert!(error.contains("a share from 0 to 1, such as 0.1"), "{error}");
             assert!(error.contains(bad), "{error}");
         }
+    }
+
+    #[test]
+    fn a_sentence_for_programs_names_what_is_missing() {
+        let words = ["quadrille", "dlq", "replace", "payment", "1", "--json"];
+        let error = Cli::try_parse_from(words).unwrap_err().to_string();
+        let missing = "the following required arguments were not provided: --json-data <JSON>";
+        assert_eq!(sentence(&error), missing);
     }
 
     #[test]

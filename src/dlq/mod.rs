@@ -218,11 +218,15 @@ impl DlqArgs {
 /// Does what the arguments say.
 pub(crate) fn main(args: DlqArgs) -> Result<(), Failure> {
     let at = args.at().clone();
+    let data = match &args.command {
+        DlqCommand::Replace(args) => replace::data(args)?,
+        _ => Vec::new(),
+    };
     at.run(async |session| match args.command {
         DlqCommand::List(args) => list::list(session, &args).await,
         DlqCommand::Show(args) => show::show(session, &args).await,
         DlqCommand::Retry(args) => resolve::resolve(session, &args, resolve::How::Retry).await,
         DlqCommand::Skip(args) => resolve::resolve(session, &args, resolve::How::Skip).await,
-        DlqCommand::Replace(args) => replace::replace(session, &args).await,
+        DlqCommand::Replace(args) => replace::replace(session, &args, data).await,
     })
 }

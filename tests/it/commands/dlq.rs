@@ -248,6 +248,7 @@ async fn data_come_from_a_file_or_a_pipe_and_are_json_where_they_were() {
     let command = format!("quadrille dlq replace payment {at} --data demo-data --json --data-file");
     for (shell, code, part) in [
         (format!("{command} missing"), 2, "cannot read the data from missing: "),
+        (format!("{command} /dev/zero"), 2, r#""code":"event_too_large""#),
         (format!("echo '{{' | {command} -"), 2, r#""code":"not_json""#),
         (format!("echo '{{}}' | {command} -"), 0, r#"},"how":"replace"}"#),
     ] {

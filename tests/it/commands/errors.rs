@@ -81,6 +81,8 @@ async fn words_that_are_none_are_refused_before_anything_is_opened() {
         json.starts_with(r#"{"error":{"code":"bad_arguments","message":"invalid value '10x'"#),
         "{json}"
     );
+    let bytes = desk.run(r#"saga show --json "$(printf '\377')""#).bad(2);
+    assert!(bytes.contains("invalid UTF-8"), "{bytes}");
 }
 
 #[tokio::test]
