@@ -11,7 +11,8 @@ use crate::out::{Look, age, count, plain, say, say_json, table};
 
 /// Lists those that are asked for.
 pub(super) async fn ls(session: &Session, args: &LsArgs) -> Result<(), Failure> {
-    let mut query = session.bus.sagas().limit(args.limit);
+    // One more tells whether there are more.
+    let mut query = session.bus.sagas().limit(args.limit.saturating_add(1));
     if args.needs_attention {
         query = query.needs_attention();
     } else if args.open {
@@ -20,7 +21,9 @@ pub(super) async fn ls(session: &Session, args: &LsArgs) -> Result<(), Failure> 
     if args.stalest {
         query = query.oldest();
     }
-    let list = query.await.map_err(|e| session.failure(e))?;
+    let mut list = query.await.map_err(|e| session.failure(e))?;
+    let more = list.rows.len() > args.limit;
+    list.rows.truncate(args.limit);
     if args.at.json {
         return say_json(&json!({
             "sagas": list.rows.iter().map(as_json).collect::<Value>(),
@@ -30,7 +33,7 @@ pub(super) async fn ls(session: &Session, args: &LsArgs) -> Result<(), Failure> 
     }
     let look = Look::of_stdout();
     rows(session, look, &list.rows)?;
-    say(summary(args, list.rows.len(), list.cut))?;
+    say(summary(args, list.rows.len(), more, list.cut))?;
     let first = list.rows.first().map(|it| session.command(&["saga", "show", &it.saga]));
     first.map_or(Ok(()), |it| say(look.typed(&it)))
 }
@@ -78,19 +81,19 @@ fn rows(session: &Session, look: Look, sagas: &[SagaRow]) -> Result<(), Failure>
     say("")
 }
 
-fn summary(args: &LsArgs, shown: usize, cut: bool) -> String {
+fn summary(args: &LsArgs, shown: usize, more: bool, cut: bool) -> String {
     let (one, many) = match (args.needs_attention, args.open) {
         (true, _) => ("saga needs attention", "sagas need attention"),
         (_, true) => ("saga is open", "sagas are open"),
         _ => ("saga", "sagas"),
     };
     match (shown, cut) {
+        _ if more => format!("{shown} shown; --limit N shows more"),
         (0, false) => format!("no {one}"),
         (_, true) => format!(
             "{}; there may be more, the log is too long to look further",
             count(shown as u64, one, many)
         ),
-        (_, false) if shown == args.limit => format!("{shown} shown; --limit N shows more"),
         (_, false) => count(shown as u64, one, many),
     }
 }

@@ -27,6 +27,7 @@ quadrille saga show order-1 --data demo-data"#
         ("--open", "order-1", "3 sagas are open"),
         ("--open --stalest", "order-2", "3 sagas are open"),
         ("--open --stalest --limit 1", "order-2", "1 shown; --limit N shows more"),
+        ("--open --stalest --limit 3", "order-2", "3 sagas are open"),
         ("--stalest", "order-2", "4 sagas"),
     ] {
         let said = desk.run(&format!("saga ls {options}")).good();
@@ -55,6 +56,12 @@ async fn the_index_may_be_deleted_between_two_questions() {
     std::fs::remove_dir_all(&index).unwrap();
     assert_eq!(answers(&desk), first);
     assert!(index.is_dir());
+}
+
+#[tokio::test]
+async fn a_list_of_none_does_not_say_that_there_are_none() {
+    let desk = Desk::new().await;
+    assert_eq!(desk.run("saga ls --limit 0").good(), "0 shown; --limit N shows more\n");
 }
 
 #[tokio::test]
