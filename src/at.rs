@@ -58,7 +58,10 @@ impl At {
             let now = SystemClock::new().now().wall;
             let session = Session { bus, now, dir };
             let done = tokio::select! {
-                done = work(&session) => done,
+                done = async {
+                    session.catch_up().await?;
+                    work(&session).await
+                } => done,
                 _ = tokio::signal::ctrl_c() => Err(Failure::Stopped("stopped".to_owned())),
             };
             let closed = session.bus.close(Duration::ZERO).await;
@@ -71,7 +74,24 @@ impl At {
     }
 }
 
+/// An index that does not catch up in this time is asked as it is.
+const CATCHING_UP: Duration = Duration::from_secs(20);
+
 impl Session {
+    /// Waits until the index knows all of the log: a command that has just made it anew answers as
+    /// the one before.
+    async fn catch_up(&self) -> Result<(), Failure> {
+        let until = tokio::time::Instant::now() + CATCHING_UP;
+        loop {
+            let info = self.bus.info().await.map_err(|e| self.failure(e))?;
+            let behind = info.index.is_some_and(|it| it.lag > 0);
+            if !behind || tokio::time::Instant::now() >= until {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
     /// A command line on this bus, to be typed as it stands.
     pub(crate) fn command(&self, words: &[&str]) -> String {
         let words = [&["quadrille"], words].concat().into_iter().map(quoted);

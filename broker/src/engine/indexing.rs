@@ -88,6 +88,10 @@ impl Indexing {
         // What is wrong with it is wrong with nothing else.
         let done = catch_unwind(AssertUnwindSafe(|| self.piece(shared, now)));
         let done = done.unwrap_or_else(|panic| Err(Damaged(message(&*panic).to_owned()).into()));
+        if done.is_ok() && self.rests_until <= now.mono {
+            // It works again: nobody needs to look because of what was.
+            self.rests_until = 0;
+        }
         done.unwrap_or_else(|error| {
             self.failed(&error, now);
             self.rests_until <= now.mono

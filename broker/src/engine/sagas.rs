@@ -184,33 +184,42 @@ impl Walk {
 
     /// The next event of all topics.
     fn event(&mut self) -> Result<Option<TailEvent>, FetchError> {
-        let mut best: Option<(Position, usize)> = None;
-        for index in 0..self.topics.len() {
-            if let Some(at) = self.peek(index)?
-                && best.is_none_or(|(first, _)| self.precedes(at, first))
-            {
-                best = Some((at, index));
+        loop {
+            let mut best: Option<(Position, usize)> = None;
+            for index in 0..self.topics.len() {
+                if let Some(at) = self.peek(index)?
+                    && best.is_none_or(|(first, _)| self.precedes(at, first))
+                {
+                    best = Some((at, index));
+                }
             }
-        }
-        let next = match self.newest {
-            true => self.apart.back(),
-            false => self.apart.front(),
-        };
-        if let Some(at) = next.copied()
-            && best.is_none_or(|(first, _)| self.precedes(at, first))
-        {
-            if self.newest {
-                self.apart.pop_back()
-            } else {
-                self.apart.pop_front()
+            let Some(at) = self.next_apart(best.map(|(first, _)| first)) else {
+                let topic = best.and_then(|(_, index)| self.topics.get_mut(index));
+                return Ok(topic.and_then(|it| it.page.pop_front()));
             };
             let mut found = None;
             let reader = EventReader::new(&self.shared);
             reader.appended(&[at], |it| *it, |event, _| found = Some(event))?;
-            return if found.is_some() { Ok(found) } else { self.event() };
+            // One that is lost in a gap is passed over.
+            if found.is_some() {
+                return Ok(found);
+            }
         }
-        let topic = best.and_then(|(_, index)| self.topics.get_mut(index));
-        Ok(topic.and_then(|it| it.page.pop_front()))
+    }
+
+    /// The next of the places that lie apart, if it comes before `first`.
+    fn next_apart(&mut self, first: Option<Position>) -> Option<Position> {
+        let next = match self.newest {
+            true => self.apart.back(),
+            false => self.apart.front(),
+        };
+        let at = next.copied().filter(|at| first.is_none_or(|it| self.precedes(*at, it)))?;
+        if self.newest {
+            self.apart.pop_back();
+        } else {
+            self.apart.pop_front();
+        }
+        Some(at)
     }
 
     fn precedes(&self, a: Position, b: Position) -> bool {

@@ -111,7 +111,8 @@ impl SagaQuery {
                 let timeline = self.link.timeline(&saga).await?;
                 let exact = *exact_to.get_or_insert(timeline.exact_to);
                 exact_to = Some(exact.min(timeline.exact_to));
-                if self.wants(timeline.status) {
+                // What is left out of a long one may be why it is asked for.
+                if timeline.more || self.wants(timeline.status) {
                     rows.push(self.row(timeline).await?);
                 }
             }

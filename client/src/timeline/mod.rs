@@ -284,7 +284,14 @@ impl EventState {
     /// Whether the group has nothing to do with the event any more.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        matches!(self, Self::NotForIt | Self::Settled { .. } | Self::Late | Self::Superseded { .. })
+        matches!(
+            self,
+            Self::NotForIt
+                | Self::Settled { .. }
+                | Self::Late
+                | Self::Skipped { .. }
+                | Self::Superseded { .. }
+        )
     }
 
     /// Whether it is to be seen in a tree: it is not over, or not as usual.

@@ -16,7 +16,7 @@ const REASON: usize = 200;
 
 impl Display for Timeline {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}  {}", self.saga, self.status)?;
+        write!(f, "{}  {}", plain(&self.saga), self.status)?;
         if let (Some(first), Some(last)) = (self.events.first(), self.events.last()) {
             let end = match self.status {
                 SagaStatus::AtRest { .. } => last.time,
@@ -143,7 +143,7 @@ impl Display for EventState {
             }
             Self::Out { member, since, started, attempt } => {
                 let word = if *started { "out with" } else { "handed to" };
-                write!(f, "{word} {member} since {}", Short(*since))?;
+                write!(f, "{word} {} since {}", plain(member), Short(*since))?;
                 match attempt {
                     2.. => write!(f, ", attempt {attempt}"),
                     _ => Ok(()),

@@ -100,7 +100,7 @@ fn dead_letters_are_found_by_what_they_say() {
         assert_eq!(told, ("skip", "ops", "a test order"));
         let timeline = stage.run(stage.bus.timeline("order-2")).unwrap();
         let state = &timeline.events[0].groups[0].state;
-        assert!(matches!(state, EventState::Skipped { .. }), "{state:?}");
+        assert!(matches!(state, EventState::Skipped { .. }) && state.is_over(), "{state:?}");
         let tree = timeline.to_string();
         assert!(tree.contains("skipped by ops: a test order"), "{tree}");
     });
