@@ -44,10 +44,19 @@ impl Timeline {
             events,
             more,
             now: look.now.wall,
-            exact_to: Position { entry: look.end, index: 0 },
+            exact_to: exact_to(look, known),
             commands: None,
         }
     }
+}
+
+/// Up to where an answer is exact: how what is over went is known as far as the index is.
+pub(super) fn exact_to(look: &Look, known: Option<&Exact<Histories>>) -> Position {
+    let entry = match known {
+        Some(it) if !it.whole => look.end.min(it.to),
+        _ => look.end,
+    };
+    Position { entry, index: 0 }
 }
 
 impl TimelineEvent {

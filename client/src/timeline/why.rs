@@ -66,7 +66,7 @@ impl Why {
             event,
             saga: super::convert::view(raw).saga_or_id().to_owned(),
             state: state.unwrap_or(EventState::NotForIt),
-            exact_to: Position { entry: look.end, index: 0 },
+            exact_to: super::convert::exact_to(look, known.as_ref()),
             commands: None,
         })
     }
