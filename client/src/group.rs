@@ -16,7 +16,7 @@ use crate::{
 /// Events handed out to a member ahead of its handlers, unless it says otherwise.
 const CREDIT: u32 = 512;
 /// Handlers that [`Group::run`] runs at once, unless it is told otherwise.
-const CONCURRENCY: u32 = 64;
+pub(crate) const CONCURRENCY: u32 = 64;
 const LEASE: Duration = Duration::from_secs(30);
 const HANDLER_TIMEOUT: Duration = Duration::from_secs(300);
 /// Events of a group that may be in members' hands.

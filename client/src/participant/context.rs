@@ -158,8 +158,7 @@ impl Ctx {
     /// this event by this participant, also after restarts; 32 hexadecimal digits.
     #[must_use]
     pub fn idempotency_key(&self) -> String {
-        let text = self.inbox_key().to_string();
-        format!("{:032x}", Hasher128::new(0).key(&text))
+        digits_of(&self.inbox_key().to_string())
     }
 
     /// Under what an [`Inbox`](super::Inbox) remembers this event.
@@ -204,6 +203,11 @@ impl Ctx {
     pub(crate) fn position(&self) -> Position {
         self.0.position
     }
+}
+
+/// A text of any length as 32 hexadecimal digits, the same on every bus.
+pub(super) fn digits_of(text: &str) -> String {
+    format!("{:032x}", Hasher128::new(0).key(text))
 }
 
 impl fmt::Debug for Ctx {

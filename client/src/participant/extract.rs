@@ -4,11 +4,12 @@
 use std::any::{Any, TypeId, type_name};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::{Ctx, Failure};
 use quadrille_proto::view::Headers as HeaderList;
 
+use crate::hands::lock;
 use crate::{EventView, Position};
 
 /// An argument of a handler, behind its event: [`Ctx`], [`State`], [`Envelope`], [`Headers`],
@@ -294,12 +295,12 @@ impl Slot {
 
     fn put(&self, transaction: Box<dyn Any + Send>) {
         let Some(slot) = &self.0 else { return };
-        let before = slot.lock().unwrap_or_else(PoisonError::into_inner).replace(transaction);
+        let before = lock(slot).replace(transaction);
         drop(before);
     }
 
     pub(crate) fn take(&self) -> Option<Box<dyn Any + Send>> {
-        self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(self.0.as_ref()?).take()
     }
 }
 

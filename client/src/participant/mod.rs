@@ -34,10 +34,10 @@ pub(crate) use self::probe::{Point, Probe};
 pub use self::run::Part;
 pub(crate) use self::run::Stop;
 pub use self::run::{Participants, RunError, Running, run};
+#[cfg(feature = "test")]
+pub(crate) use self::work::panic_text;
+use crate::group::CONCURRENCY;
 use crate::{Bus, Group, OrderBy, RetryPolicy, StartAt};
-
-/// Handlers that run at once, unless it says otherwise.
-const CONCURRENCY: u32 = 64;
 
 /// A service of a choreography: a durable group with a handler for each type of event that it
 /// reads.

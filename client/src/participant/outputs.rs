@@ -4,10 +4,11 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use quadrille_proto::{Hasher128, event};
+use quadrille_proto::event;
 use serde::Serialize;
 
 use super::Failure;
+use super::context::digits_of;
 use crate::step::{self, Draft, Sealed};
 use crate::typed::TypedEvent;
 use crate::{Delivery, EventView, TimerId};
@@ -85,8 +86,7 @@ pub(crate) struct Output {
 
 /// The id of a delayed event that has a name: the same whoever computes it.
 fn named_id(participant: &str, saga: &str, name: &str) -> String {
-    let text = format!("{participant}/{}/{name}/{saga}", name.len());
-    format!("{:032x}", Hasher128::new(0).key(&text))
+    digits_of(&format!("{participant}/{}/{name}/{saga}", name.len()))
 }
 
 impl Output {

@@ -52,7 +52,7 @@ impl<S: Send + Sync + 'static> Crew<S> {
             return Box::pin(self.remembered(&**inbox, ctx, delivery)).await;
         }
         let emitted = self.call(ctx, &Slot::none()).await?;
-        Ok(self.seal(delivery, emitted))
+        Ok(emitted.seal(&self.name, delivery))
     }
 
     async fn remembered(
@@ -74,7 +74,7 @@ impl<S: Send + Sync + 'static> Crew<S> {
         let emitted = self.call(ctx, &slot).await?;
         let kept = || Failure::retry("the handler has ended and kept its transaction");
         let tx = slot.take().ok_or_else(kept)?;
-        let (outputs, cancel) = self.seal(delivery, emitted);
+        let (outputs, cancel) = emitted.seal(&self.name, delivery);
         // What the bus would refuse must not be in the database.
         step::check(delivery, &outputs).map_err(Failure::park)?;
         self.reach(Point::BeforeInbox, ctx).await;
@@ -96,10 +96,6 @@ impl<S: Send + Sync + 'static> Crew<S> {
         // Its transaction is held by what runs alone, and goes back with it.
         drop(handling);
         Ok(Caught(running).await??)
-    }
-
-    fn seal(&self, delivery: &Delivery, emitted: Emitter) -> Effects {
-        emitted.seal(&self.name, delivery)
     }
 
     async fn settle(
@@ -183,13 +179,17 @@ fn refused(unsettled: Unsettled<StepError>) {
 }
 
 fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Stopped> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| Stopped::Panicked(said(&*panic)))
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let text = panic_text(&*panic);
+        let reason = text.map_or_else(|| "panicked".to_owned(), |text| format!("panicked: {text}"));
+        Stopped::Panicked(reason)
+    })
 }
 
-fn said(panic: &(dyn Any + Send)) -> String {
+/// What a panic said, if it was text.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> Option<&str> {
     let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.map_or_else(|| "panicked".to_owned(), |text| format!("panicked: {text}"))
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
 }
 
 /// A handler that runs, and whose panic stays here.

@@ -19,7 +19,7 @@ mod working;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -31,6 +31,7 @@ pub(crate) use self::player::{AtWork, seated};
 use self::script::Script;
 use self::stage::Stage;
 pub use self::working::{Settled, Working};
+use crate::hands::lock;
 use crate::{Bus, Participants, Receipt, StoredEvent, Timeline, TypedEvent};
 
 /// Of a test that does not say another.
@@ -321,9 +322,4 @@ impl fmt::Debug for SagaLog<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.timeline(), f)
     }
-}
-
-/// What these locks guard is whole between any two statements.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -16,7 +16,7 @@ use super::player::{Ended, Player, polled};
 use super::script::{Script, Witness};
 use crate::Bus;
 use crate::link::{Engine, Link, MemBlobs, MemLog, Options};
-use crate::participant::Part;
+use crate::participant::{Part, panic_text};
 
 /// A player that is polled so often without time passing never comes to rest.
 const POLLS: u32 = 100_000;
@@ -242,9 +242,7 @@ impl Drop for Front<'_> {
 
 /// What a panic said.
 pub(super) fn said(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("no message").to_owned()
+    panic_text(panic).unwrap_or("no message").to_owned()
 }
 
 /// A stage that may be gone.
