@@ -82,6 +82,8 @@ pub(crate) struct Output {
     after: Option<Duration>,
     /// Of a timer that is to be found again.
     name: Option<String>,
+    /// What follows from that name; empty without one, and before it is sealed.
+    id: String,
 }
 
 /// The id of a delayed event that has a name: the same whoever computes it.
@@ -104,18 +106,14 @@ impl Output {
             data,
             after,
             name: None,
+            id: String::new(),
         })
     }
 
-    /// The id that its name gives it.
-    fn id(&self, participant: &str, saga: &str) -> String {
-        self.name.as_ref().map(|name| named_id(participant, saga, name)).unwrap_or_default()
-    }
-
     /// As an event of this source.
-    fn draft<'a>(&'a self, source: &'a str, id: &'a str) -> Draft<'a> {
+    fn draft<'a>(&'a self, source: &'a str) -> Draft<'a> {
         let mut event = EventView::default();
-        (event.id, event.ty, event.source, event.schema) = (id, self.ty, source, self.schema);
+        (event.id, event.ty, event.source, event.schema) = (&self.id, self.ty, source, self.schema);
         (event.key, event.saga) = (&self.key, &self.saga);
         (event.content_type, event.data) = (event::JSON, &self.data);
         Draft { topic: Cow::Borrowed(self.topic), event, after: self.after }
@@ -143,13 +141,17 @@ impl Emitter {
 
     /// Seals it for a delivery: what the step publishes, and the timers that it disarms.
     pub(crate) fn seal(
-        self,
+        mut self,
         participant: &str,
         delivery: &Delivery,
     ) -> (Vec<Sealed>, Vec<TimerId>) {
         let (saga, link) = (delivery.saga(), &delivery.hand().hands.link);
-        let ids: Vec<_> = self.outputs.iter().map(|it| it.id(participant, saga)).collect();
-        let drafts = self.outputs.iter().zip(&ids).map(|(it, id)| it.draft(participant, id));
+        for output in &mut self.outputs {
+            if let Some(name) = &output.name {
+                output.id = named_id(participant, saga, name);
+            }
+        }
+        let drafts = self.outputs.iter().map(|it| it.draft(participant));
         let armed = self.cancel_named.iter().filter_map(|(topic, name)| {
             link.timer_of(topic, participant, &named_id(participant, saga, name)).map(TimerId)
         });
